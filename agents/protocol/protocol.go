@@ -1,0 +1,387 @@
+// Package protocol holds the messages between the controller and an agent, and
+// nothing else: their shapes, and the frames that carry them. Both sides import
+// it; it imports neither.
+//
+// A connection is a pair of byte streams (the stdio of `bela-agent attach`
+// over SSH). The controller sends requests; the agent answers each with one
+// response of the same ID, and sends events of its own accord. Events are
+// numbered from 1 without gaps, so that a controller that lost its link asks for
+// those after the last one it saw.
+package protocol
+
+import (
+	"encoding/json"
+	"time"
+
+	"bela/measure"
+)
+
+// Version is the protocol's version; both sides refuse another.
+const Version = 1
+
+// Type names a frame's meaning.
+type Type string
+
+// Requests, responses and the event.
+const (
+	TypeHello            Type = "hello"
+	TypePing             Type = "ping"
+	TypeClock            Type = "clock"
+	TypeReset            Type = "reset"
+	TypeStartComponent   Type = "component.start"
+	TypeStopComponent    Type = "component.stop"
+	TypePrepareDevices   Type = "devices.prepare"
+	TypePrepareCustomers Type = "customers.prepare"
+	TypeConnect          Type = "load.connect"
+	TypeProbe            Type = "load.probe"
+	TypeStart            Type = "load.start"
+	TypeStatus           Type = "load.status"
+	TypeStop             Type = "load.stop"
+	TypeCollect          Type = "load.collect"
+	TypeShutdown         Type = "shutdown"
+
+	TypeOK    Type = "ok"
+	TypeError Type = "error"
+	TypeEvent Type = "event"
+)
+
+// Frame is one message on the wire: a big-endian uint32 length and that many
+// bytes of JSON.
+type Frame struct {
+	// ID pairs a response with its request; 0 in events.
+	ID   uint64          `json:"id,omitempty"`
+	Type Type            `json:"type"`
+	Body json.RawMessage `json:"body,omitempty"`
+}
+
+// Error is the body of an error response.
+type Error struct {
+	// Code is a stable word: bad_request, deadline, not_ready, component_failed,
+	// connect_failed, internal.
+	Code string `json:"code"`
+	Text string `json:"text"`
+	// Missing names those that were waited for and did not come.
+	Missing []string `json:"missing,omitempty"`
+	// Log holds the last lines of output of a component that failed.
+	Log []string `json:"log,omitempty"`
+}
+
+func (e *Error) Error() string { return e.Text }
+
+// Hello opens a connection.
+type Hello struct {
+	Version int    `json:"version"`
+	Run     string `json:"run"`
+	// After is the number of the last event that the controller has; 0 for all.
+	After uint64 `json:"after,omitempty"`
+}
+
+// Welcome answers Hello.
+type Welcome struct {
+	Version int    `json:"version"`
+	Agent   string `json:"agent"` // bela's version
+	Run     string `json:"run"`
+	PID     int    `json:"pid"`
+	// FirstEvent is the lowest event number still held; a larger gap is lost.
+	FirstEvent uint64 `json:"first_event"`
+}
+
+// Pong answers ping with the agent's own clock, uncorrected: nanoseconds since
+// the Unix epoch, anchored once at its start and monotonic since.
+type Pong struct {
+	Received int64 `json:"received"`
+	Sent     int64 `json:"sent"`
+}
+
+// Clock tells an agent the testbed's time axis, which is the controller's
+// clock: testbed = local + Offset + Drift×(local − At). It stays fixed within
+// a cell.
+type Clock struct {
+	Offset int64   `json:"offset_ns"`
+	Drift  float64 `json:"drift"` // seconds a second
+	At     int64   `json:"at_ns"` // local time at which Offset holds
+}
+
+// ComponentSpec is all that an agent needs to run one instance.
+type ComponentSpec struct {
+	Cell     string `json:"cell"` // names the working directory: "003"
+	Name     string `json:"name"`
+	Instance int    `json:"instance"` // from 1
+	// Kind is broker, gateway, nats, stan, hub or process.
+	Kind string `json:"kind"`
+	// Bind and Port are where it listens; Port 0 where it does not.
+	Bind string `json:"bind,omitempty"`
+	Port int    `json:"port,omitempty"`
+	// Links are the addresses (host:port) of the instances it talks to, by what
+	// it needs them as: broker, nats, stan.
+	Links map[string][]string `json:"links,omitempty"`
+	// User and Password are the run's own credentials for the built-in
+	// components' connections; they travel in files of mode 0600, never in argv.
+	User     string `json:"user,omitempty"`
+	Password string `json:"password,omitempty"`
+
+	Codec   string        `json:"codec,omitempty"`
+	Queue   int           `json:"queue,omitempty"`
+	Timeout time.Duration `json:"timeout,omitempty"`
+	QoS     int           `json:"qos"`
+	// Ingest is the topic filter that the gateway takes ("iot/#"); Deliver is
+	// the topic prefix under which the hub hands out ("out").
+	Ingest  string `json:"ingest,omitempty"`
+	Deliver string `json:"deliver,omitempty"`
+
+	Command []string          `json:"command,omitempty"`
+	Env     map[string]string `json:"env,omitempty"`
+
+	ReadyTCP     string        `json:"ready_tcp,omitempty"`
+	ReadyLog     string        `json:"ready_log,omitempty"`
+	ReadyCommand []string      `json:"ready_command,omitempty"`
+	ReadyTimeout time.Duration `json:"ready_timeout"`
+	StopSignal   string        `json:"stop_signal,omitempty"`
+	StopTimeout  time.Duration `json:"stop_timeout,omitempty"`
+
+	LimitCPU    int   `json:"limit_cpu_mcpu,omitempty"`
+	LimitMemory int64 `json:"limit_memory_bytes,omitempty"`
+}
+
+// ComponentStarted answers TypeStartComponent once the instance is ready.
+type ComponentStarted struct {
+	PID int `json:"pid"`
+	// LimitsEnforced is false where limits were asked for and the host cannot
+	// enforce them; LimitsReason says why.
+	LimitsEnforced bool   `json:"limits_enforced"`
+	LimitsReason   string `json:"limits_reason,omitempty"`
+}
+
+// ComponentStop asks for one instance to end; Name "" is all of this agent's,
+// in reverse order of their start.
+type ComponentStop struct {
+	Name     string `json:"name"`
+	Instance int    `json:"instance"`
+}
+
+// DevicesSpec is an agent's share of the devices.
+type DevicesSpec struct {
+	Run  uint32 `json:"run"`  // in every envelope
+	Cell uint32 `json:"cell"` // in every envelope; unique in a run for each attempt
+	Node string `json:"node"`
+	// Source is this node's index among the device nodes.
+	Source    int           `json:"source"`
+	First     int           `json:"first"`
+	Count     int           `json:"count"`
+	Customers int           `json:"customers"` // device d belongs to customer d mod Customers
+	Brokers   []string      `json:"brokers"`   // host:port; device d uses broker d mod len
+	User      string        `json:"user,omitempty"`
+	Password  string        `json:"password,omitempty"`
+	Bind      string        `json:"bind,omitempty"` // local address to connect from
+	QoS       int           `json:"qos"`
+	Rate      float64       `json:"rate_msg_s"`
+	Arrivals  string        `json:"arrivals"`
+	On        time.Duration `json:"on,omitempty"`
+	Off       time.Duration `json:"off,omitempty"`
+	Topic     string        `json:"topic"`
+	Payload   int           `json:"payload_size_bytes"`
+	Template  string        `json:"payload_template,omitempty"`
+	Ramp      time.Duration `json:"ramp"`
+	Seed      int64         `json:"seed"`
+	// AckTimeout is how long an acknowledgement is waited for before the
+	// message's fate is unknown.
+	AckTimeout time.Duration `json:"ack_timeout"`
+}
+
+// CustomersSpec is an agent's share of the customers.
+type CustomersSpec struct {
+	Run     uint32 `json:"run"`
+	Cell    uint32 `json:"cell"`
+	Node    string `json:"node"`
+	First   int    `json:"first"`
+	Count   int    `json:"count"`
+	Devices int    `json:"devices"` // in the whole cell
+	// SourceOf gives the first device of each device node, ascending, so that a
+	// device number yields its node's index.
+	SourceOf []int         `json:"source_of"`
+	Brokers  []string      `json:"brokers"`
+	User     string        `json:"user,omitempty"`
+	Password string        `json:"password,omitempty"`
+	Bind     string        `json:"bind,omitempty"`
+	QoS      int           `json:"qos"`
+	Topic    string        `json:"topic"` // template: {customer}
+	Receive  string        `json:"receive"`
+	Late     time.Duration `json:"late,omitempty"`
+}
+
+// Connect asks for all prepared devices or customers to connect (and
+// subscribe); it is answered when all are, or with an Error naming who is not.
+type Connect struct {
+	Timeout time.Duration `json:"timeout"`
+}
+
+// Probe asks the agent's first device to publish one message, outside the
+// schedule, that customers report in LoadStatus.Probes.
+type Probe struct {
+	ID uint32 `json:"id"`
+}
+
+// Start fixes the schedule. Messages with an intended time before At+Warmup
+// are warm-up; the measured window is [At+Warmup, At+Warmup+Measure).
+type Start struct {
+	At      int64         `json:"at_ns"` // testbed time
+	Warmup  time.Duration `json:"warmup"`
+	Measure time.Duration `json:"measure"`
+}
+
+// LoadStatus answers TypeStatus.
+type LoadStatus struct {
+	Connected int `json:"connected"`
+	Prepared  int `json:"prepared"`
+	// Missing names at most ten that are not connected.
+	Missing []string `json:"missing,omitempty"`
+	// Probes are the IDs of the probes received so far (customers).
+	Probes []uint32 `json:"probes,omitempty"`
+	// Published counts measured messages handed to the transport; Pending those
+	// whose fate is open (devices).
+	Published int64 `json:"published"`
+	Pending   int64 `json:"pending"`
+	// Delivered counts first deliveries of measured messages (customers).
+	Delivered int64 `json:"delivered"`
+}
+
+// Collected answers TypeCollect: an agent's books of the cell.
+type Collected struct {
+	Devices   *DevicesResult   `json:"devices,omitempty"`
+	Customers *CustomersResult `json:"customers,omitempty"`
+}
+
+// DevicesResult is the books of an agent's devices over the measured window.
+type DevicesResult struct {
+	Accounts []measure.PublishAccount `json:"accounts"`
+	// Lateness is actual minus intended send time; Ack is from the actual send
+	// to the broker's acknowledgement.
+	Lateness *measure.Histogram `json:"lateness"`
+	Ack      *measure.Histogram `json:"ack"`
+	// PublishedPerSecond counts by intended second since the start of load.
+	PublishedPerSecond []int64 `json:"published_per_second"`
+	Reconnects         int64   `json:"reconnects"`
+	Errors             []Count `json:"errors,omitempty"` // at most 100 kinds
+}
+
+// CustomersResult is the books of an agent's customers over the measured window.
+type CustomersResult struct {
+	Accounts []measure.ReceiptAccount `json:"accounts"`
+	// Latency is by intended second and device node, warm-up included.
+	Latency []measure.LatencySlice `json:"latency"`
+	// Service is receipt minus actual send time, by device node.
+	Service []measure.LatencySlice `json:"service"`
+	// Foreign counts payloads without a valid envelope; Stray those of another
+	// run or cell, or of a device that is not this customer's.
+	Foreign    int64   `json:"foreign"`
+	Stray      int64   `json:"stray"`
+	Reconnects int64   `json:"reconnects"`
+	Errors     []Count `json:"errors,omitempty"`
+}
+
+// Count is how often something was seen.
+type Count struct {
+	What string `json:"what"`
+	N    int64  `json:"n"`
+}
+
+// Event is the body of an event frame; exactly one of the pointers is set.
+type Event struct {
+	Seq       uint64          `json:"seq"`
+	Sample    *Sample         `json:"sample,omitempty"`
+	Component *ComponentEvent `json:"component,omitempty"`
+	Log       *LogEvent       `json:"log,omitempty"`
+}
+
+// ComponentEvent is a change in an instance's life that was not asked for.
+type ComponentEvent struct {
+	At       int64    `json:"at_ns"`
+	Name     string   `json:"name"`
+	Instance int      `json:"instance"`
+	State    string   `json:"state"` // exited | restarted
+	Detail   string   `json:"detail"`
+	Log      []string `json:"log,omitempty"` // its last lines
+}
+
+// LogEvent is something an operator should see.
+type LogEvent struct {
+	At    int64  `json:"at_ns"`
+	Level string `json:"level"` // info | warn | error
+	Text  string `json:"text"`
+}
+
+// Sample is one second on a node. Counters are cumulative since the agent's
+// (or the instance's) start; the controller makes rates of them.
+type Sample struct {
+	At         int64             `json:"at_ns"` // testbed time
+	Host       HostSample        `json:"host"`
+	Agent      ProcessSample     `json:"agent"`
+	Components []ComponentSample `json:"components,omitempty"`
+	Devices    *DevicesSample    `json:"devices,omitempty"`
+	Customers  *CustomersSample  `json:"customers,omitempty"`
+}
+
+// HostSample is the node as a whole.
+type HostSample struct {
+	CPUs        int     `json:"cpus"`
+	CPUBusyNS   int64   `json:"cpu_busy_ns"` // all but idle and iowait, summed over CPUs
+	StealNS     int64   `json:"steal_ns"`
+	MemoryUsed  int64   `json:"memory_used_bytes"` // total minus available
+	MemoryTotal int64   `json:"memory_total_bytes"`
+	NetIn       int64   `json:"net_in_bytes"` // all interfaces but loopback, or loopback alone where there is no other
+	NetOut      int64   `json:"net_out_bytes"`
+	Load1       float64 `json:"load1"`
+	// SoftnetDrops and ListenOverflows are the kernel's counters of packets and
+	// connections that it could not take.
+	SoftnetDrops    int64 `json:"softnet_drops"`
+	ListenOverflows int64 `json:"listen_overflows"`
+}
+
+// ProcessSample is a process tree, or a cgroup where there is one.
+type ProcessSample struct {
+	CPUNS  int64 `json:"cpu_ns"`
+	Memory int64 `json:"memory_bytes"`
+}
+
+// ComponentSample is one instance.
+type ComponentSample struct {
+	Name     string `json:"name"`
+	Instance int    `json:"instance"`
+	PID      int    `json:"pid"`
+	ProcessSample
+	Restarts int `json:"restarts"`
+	// Counters are what a built-in component counts itself; nil for others.
+	Counters *Counters `json:"counters,omitempty"`
+}
+
+// Counters are a built-in component's own: messages and bytes in from its
+// producers' side and out to its consumers' side, and drops by reason
+// (timeout, queue_full, disconnected, decode …).
+type Counters struct {
+	MessagesIn  int64            `json:"messages_in"`
+	MessagesOut int64            `json:"messages_out"`
+	BytesIn     int64            `json:"bytes_in"`
+	BytesOut    int64            `json:"bytes_out"`
+	Dropped     map[string]int64 `json:"dropped,omitempty"`
+}
+
+// DevicesSample is an agent's devices, cumulative over the cell, warm-up included.
+type DevicesSample struct {
+	Connected int   `json:"connected"`
+	Intended  int64 `json:"intended"` // due by now
+	Sent      int64 `json:"sent"`
+	Acked     int64 `json:"acked"`
+	Failed    int64 `json:"failed"`
+	Unknown   int64 `json:"unknown"`
+	// Lateness is of the last second.
+	Lateness *measure.Histogram `json:"lateness,omitempty"`
+}
+
+// CustomersSample is an agent's customers, cumulative over the cell, warm-up included.
+type CustomersSample struct {
+	Connected  int   `json:"connected"`
+	Delivered  int64 `json:"delivered"` // first deliveries
+	Duplicated int64 `json:"duplicated"`
+	// Latency is of the messages received in the last second.
+	Latency *measure.Histogram `json:"latency,omitempty"`
+}

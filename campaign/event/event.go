@@ -1,0 +1,206 @@
+// Package event is the one stream of typed events that a run emits. The
+// journal, the terminal views, InfluxDB and reports read it; none of them is
+// known here.
+package event
+
+import (
+	"time"
+
+	"bela/measure"
+)
+
+// Version is the version of the JSON encoding of events.
+const Version = 1
+
+// Event is one thing that happened.
+type Event struct {
+	Seq  uint64 // from 1, without gaps in a run
+	Time time.Time
+	Data Data
+}
+
+// Data is one of the event types of this package.
+type Data interface{ Kind() Kind }
+
+// Kind names an event type in JSON.
+type Kind string
+
+// CellRef names a cell.
+type CellRef struct {
+	Position   int                 `json:"position"` // in the running order, from 1
+	Number     int                 `json:"cell"`
+	Repetition int                 `json:"repetition"`
+	Attempt    int                 `json:"attempt"`
+	Dimensions []measure.Dimension `json:"dimensions"`
+	Expected   time.Duration       `json:"expected_ns"`
+}
+
+// NodeRef names a node.
+type NodeRef struct {
+	Name    string `json:"name"`
+	Role    string `json:"role"`
+	Address string `json:"address"`
+}
+
+// RunStarted is the first event.
+type RunStarted struct {
+	Run        string        `json:"run"` // the run directory's name
+	Experiment string        `json:"experiment"`
+	Directory  string        `json:"directory"`
+	Dimensions []string      `json:"dimensions"`
+	Cells      []CellRef     `json:"cells"` // in running order
+	Nodes      []NodeRef     `json:"nodes"`
+	Components []string      `json:"components"`
+	Lab        bool          `json:"lab"`
+	Expected   time.Duration `json:"expected_ns"`
+}
+
+// NodeState is a change of a node.
+type NodeState struct {
+	Node string `json:"node"`
+	// State is connecting, connected, ready (its agent answers), lost or clean.
+	State  string `json:"state"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// CellStarted begins a cell.
+type CellStarted struct {
+	Cell CellRef `json:"cell"`
+}
+
+// Phase is a step in a cell's life.
+type Phase string
+
+// The phases, in order.
+const (
+	PhaseClean   Phase = "clean"
+	PhaseStart   Phase = "start"
+	PhaseProbe   Phase = "probe"
+	PhaseConnect Phase = "connect"
+	PhaseWarmup  Phase = "warmup"
+	PhaseMeasure Phase = "measure"
+	PhaseDrain   Phase = "drain"
+	PhaseCollect Phase = "collect"
+	PhaseStop    Phase = "stop"
+)
+
+// Phases lists the phases in order.
+func Phases() []Phase {
+	return []Phase{PhaseClean, PhaseStart, PhaseProbe, PhaseConnect, PhaseWarmup, PhaseMeasure, PhaseDrain, PhaseCollect, PhaseStop}
+}
+
+// PhaseStarted begins a phase of a cell.
+type PhaseStarted struct {
+	Position int   `json:"position"`
+	Phase    Phase `json:"phase"`
+	// Limit is the phase's length where it is fixed (warmup, measure), else the
+	// deadline by which it must end.
+	Limit time.Duration `json:"limit_ns"`
+	Fixed bool          `json:"fixed"`
+}
+
+// Waiting says for whom a phase waits; sent when that changes. An empty list
+// says that the wait is over.
+type Waiting struct {
+	Position int      `json:"position"`
+	Phase    Phase    `json:"phase"`
+	For      []string `json:"for"`
+}
+
+// ComponentState is a change of a component's instance.
+type ComponentState struct {
+	Position  int    `json:"position"`
+	Component string `json:"component"`
+	Instance  int    `json:"instance"`
+	Node      string `json:"node"`
+	// State is starting, ready, stopped, exited (not asked to) or restarted.
+	State  string   `json:"state"`
+	Detail string   `json:"detail,omitempty"`
+	Log    []string `json:"log,omitempty"`
+}
+
+// NodeSample is one second on one node, as rates. Position is 0 between cells.
+type NodeSample struct {
+	Position    int               `json:"position"`
+	T           int               `json:"t_s"` // seconds since the start of load; -1 outside
+	Node        string            `json:"node"`
+	CPUs        int               `json:"cpus"`
+	CPU         float64           `json:"cpu_mcpu"`
+	Steal       float64           `json:"steal_mcpu"`
+	Memory      float64           `json:"memory_mib"`
+	MemoryTotal float64           `json:"memory_total_mib"`
+	NetIn       float64           `json:"net_in_Bps"`
+	NetOut      float64           `json:"net_out_Bps"`
+	Load1       float64           `json:"load1"`
+	AgentCPU    float64           `json:"agent_cpu_mcpu"`
+	AgentMemory float64           `json:"agent_memory_mib"`
+	Components  []ComponentSample `json:"components,omitempty"`
+}
+
+// ComponentSample is one second of one instance, as rates.
+type ComponentSample struct {
+	Component string  `json:"component"`
+	Instance  int     `json:"instance"`
+	CPU       float64 `json:"cpu_mcpu"`
+	Memory    float64 `json:"memory_mib"`
+	Restarts  int     `json:"restarts"`
+	// Counted says that the component counts for itself; the fields below are
+	// meaningless without.
+	Counted     bool    `json:"counted"`
+	MessagesIn  float64 `json:"messages_in_s"`
+	MessagesOut float64 `json:"messages_out_s"`
+	BytesIn     float64 `json:"bytes_in_Bps"`
+	BytesOut    float64 `json:"bytes_out_Bps"`
+	Dropped     float64 `json:"dropped_s"`
+}
+
+// Load is one second of the whole testbed while load is on.
+type Load struct {
+	Position int   `json:"position"`
+	T        int   `json:"t_s"`
+	Phase    Phase `json:"phase"`
+	// Connected devices and customers.
+	Devices   int `json:"devices"`
+	Customers int `json:"customers"`
+	// Published and Delivered are messages in this second; the totals count
+	// from the start of load, warm-up included.
+	Published      float64 `json:"published_msg_s"`
+	Delivered      float64 `json:"delivered_msg_s"`
+	PublishedTotal int64   `json:"published_total"`
+	DeliveredTotal int64   `json:"delivered_total"`
+	// UnderWay is published times fan-out minus delivered: what is on its way
+	// or dropped; which of the two is known after the drain.
+	UnderWay int64 `json:"under_way"`
+	// Latency of the messages received in this second, from the intended time;
+	// nil where none was.
+	P5       *float64 `json:"latency_p5_ms"`
+	P50      *float64 `json:"latency_p50_ms"`
+	P99      *float64 `json:"latency_p99_ms"`
+	Lateness *float64 `json:"lateness_p99_ms"`
+}
+
+// CellFinished carries a cell's result, which is durable by then.
+type CellFinished struct {
+	Cell   CellRef      `json:"cell"`
+	Result measure.Cell `json:"result"`
+}
+
+// Message is a line for the operator: something noteworthy or wrong.
+type Message struct {
+	Level    string `json:"level"` // info | warn | error
+	Position int    `json:"position,omitempty"`
+	Node     string `json:"node,omitempty"`
+	Text     string `json:"text"`
+	Next     string `json:"next,omitempty"` // what to do about it
+}
+
+// RunFinished is the last event.
+type RunFinished struct {
+	Status    int    `json:"status"` // the exit status
+	Reason    string `json:"reason"`
+	Valid     int    `json:"valid"`
+	Degraded  int    `json:"degraded"`
+	Invalid   int    `json:"invalid"`
+	Missing   int    `json:"missing"`
+	Directory string `json:"directory"`
+}
