@@ -1,0 +1,246 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// Dial connects to a node and logs in, repeating what failed for a transient
+// reason. ctx bounds the whole of it, not the life of the node. Its errors are
+// *Error.
+func Dial(ctx context.Context, t Target) (*Node, error) {
+	d, err := newDialer(t)
+	if err != nil {
+		return nil, err
+	}
+	var n *Node
+	err = retry(ctx, t.SSH.retries(), func(attempt int, cause error, wait time.Duration) {
+		t.SSH.log().Info("connecting again", "node", t.Name, "attempt", attempt, "after", wait.Round(time.Millisecond), "cause", cause)
+	}, func() error {
+		n, err = d.connect(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// dialer is a target with all that the controller's files say about it.
+type dialer struct {
+	target Target
+	config *userConfig
+	hops   []hop // jump hosts, then the node
+}
+
+func newDialer(t Target) (*dialer, error) {
+	fail := func(kind Kind, err error, next string) (*dialer, error) {
+		return nil, &Error{Node: t.Name, Kind: kind, Err: err, Next: next}
+	}
+	if err := checkHostName(t.Host); err != nil {
+		return fail(BadConfig, fmt.Errorf("host %q: %w", t.Host, err), "")
+	}
+	if t.Port < 0 || t.Port > 65535 {
+		return fail(BadConfig, fmt.Errorf("port %d is not from 1 to 65535", t.Port), "")
+	}
+	c, err := loadUserConfig(t.SSH.Config)
+	if err != nil {
+		return fail(BadConfig, err, "")
+	}
+	last, err := c.hop(Host{User: t.User, Host: t.Host, Port: t.Port})
+	if err != nil {
+		return fail(BadConfig, err, "")
+	}
+	hops, err := c.jumps(t.SSH.Jump, t.Host)
+	if errors.Is(err, errProxyCommand) {
+		return fail(Unsupported, err, "use ProxyJump there, or jump in the ssh block")
+	}
+	if err != nil {
+		return fail(BadConfig, err, "")
+	}
+	return &dialer{target: t, config: c, hops: append(hops, last)}, nil
+}
+
+// connect makes one attempt through all hops.
+func (d *dialer) connect(ctx context.Context) (_ *Node, err error) {
+	attempt, cancel := context.WithTimeout(ctx, d.target.SSH.connectTimeout())
+	defer cancel()
+	var closers []io.Closer // outermost first
+	defer func() {
+		if err != nil {
+			closeAll(closers)
+		}
+	}()
+	var client *ssh.Client
+	for i, h := range d.hops {
+		var conn net.Conn
+		if client == nil {
+			conn, err = (&net.Dialer{}).DialContext(attempt, "tcp", h.address())
+		} else {
+			conn, err = client.DialContext(attempt, "tcp", h.address())
+		}
+		if err != nil {
+			return nil, d.failed(ctx, attempt, i, false, "", err)
+		}
+		closers = append(closers, conn)
+		if client, err = d.login(ctx, attempt, i, conn); err != nil {
+			return nil, err
+		}
+		closers = append(closers, client)
+	}
+	return newNode(d.target, client, closers), nil
+}
+
+// login does the key exchange and logs in to one hop.
+func (d *dialer) login(ctx, attempt context.Context, i int, conn net.Conn) (*ssh.Client, error) {
+	h, o := d.hops[i], d.target.SSH
+	checker, err := newHostKeyChecker(d.config, o, h)
+	if err != nil {
+		return nil, &Error{Node: d.target.Name, Kind: BadConfig, Err: err}
+	}
+	keys, err := loadKeys(d.config, o, h)
+	if err != nil {
+		return nil, &Error{Node: d.target.Name, Kind: BadConfig, Err: err, Next: "correct key_files in the ssh block"}
+	}
+	defer keys.Close()
+	trusted := false
+	config := &ssh.ClientConfig{
+		User: h.user,
+		Auth: []ssh.AuthMethod{ssh.PublicKeys(keys.signers...)},
+		HostKeyCallback: func(name string, remote net.Addr, key ssh.PublicKey) error {
+			err := checker.check(name, remote, key)
+			trusted = err == nil
+			return err
+		},
+		HostKeyAlgorithms: checker.algorithms,
+		ClientVersion:     "SSH-2.0-bela",
+	}
+	// Not every conn has deadlines (one through a jump host has none), so the
+	// end of the attempt closes it.
+	stop := context.AfterFunc(attempt, func() { _ = conn.Close() })
+	c, chans, reqs, err := ssh.NewClientConn(conn, h.address(), config)
+	if !stop() && err == nil {
+		_ = c.Close()
+		err = attempt.Err()
+	}
+	if err != nil {
+		return nil, d.failed(ctx, attempt, i, trusted, keys.describe(), err)
+	}
+	return ssh.NewClient(c, chans, reqs), nil
+}
+
+// failed sorts an error by what the user has to do about it. trusted says
+// that the host key was accepted, so that what follows is about the login.
+func (d *dialer) failed(ctx, attempt context.Context, i int, trusted bool, keys string, err error) error {
+	h := d.hops[i]
+	e := &Error{Node: d.target.Name, Kind: Unreachable, Err: fmt.Errorf("%s%s: %w", d.role(i), h.address(), err)}
+	var (
+		hostKey *hostKeyError
+		dns     *net.DNSError
+		channel *ssh.OpenChannelError
+		algo    *ssh.AlgorithmNegotiationError
+	)
+	switch {
+	case ctx.Err() != nil:
+		e.Kind, e.Err = Canceled, fmt.Errorf("connecting to %s%s: %w", d.role(i), h.address(), context.Cause(ctx))
+	case errors.As(err, &hostKey):
+		e.Kind, e.Err, e.Next = hostKey.kind, errors.New(d.role(i)+hostKey.text), hostKey.next
+	case attempt.Err() != nil:
+		e.Err = fmt.Errorf("%s%s: no answer within %s", d.role(i), h.address(), d.target.SSH.connectTimeout())
+		e.Next, e.Transient = "check that the machine is up and that no firewall is in between", true
+	case errors.As(err, &dns):
+		e.Transient = dns.IsTemporary || dns.IsTimeout
+		e.Next = "check hosts in the node block, or the alias in ~/.ssh/config"
+	case errors.As(err, &channel):
+		e.Err = fmt.Errorf("%s%s: the jump host %s cannot reach it: %w", d.role(i), h.address(), d.hops[i-1].address(), err)
+		e.Transient = channel.Reason == ssh.ConnectionFailed
+		e.Next = "check the address as seen from there, and that its sshd allows forwarding"
+	case errors.As(err, &algo):
+		e.Kind, e.Next = Unsupported, "the machine's SSH server is too old or too restricted; update it or its configuration"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		e.Next, e.Transient = "check that an SSH server listens on that port", true
+	case isLinkError(err):
+		e.Next, e.Transient = "check that the machine is up and that its SSH server takes connections", true
+	case trusted:
+		e.Kind = AuthRefused
+		e.Err = fmt.Errorf("%s%s refuses user %s: %s", d.role(i), h.address(), h.user, keys)
+		e.Next = fmt.Sprintf("add one of your public keys to ~%s/.ssh/authorized_keys there, or set user or key_files", h.user)
+	default:
+		e.Next = "check that an SSH server, and no other service, listens on that port"
+	}
+	return e
+}
+
+// role tells a jump host from the node itself.
+func (d *dialer) role(i int) string {
+	if i < len(d.hops)-1 {
+		return "jump host "
+	}
+	return ""
+}
+
+// isLinkError says whether an error comes from the network rather than the peer's answer.
+func isLinkError(err error) bool {
+	var network net.Error
+	var errno syscall.Errno
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.As(err, &network) || errors.As(err, &errno)
+}
+
+// The wait before the first repetition, and the longest.
+const (
+	firstBackoff = 500 * time.Millisecond
+	maxBackoff   = 5 * time.Second
+)
+
+// retry calls f until it succeeds, fails for good or has been repeated often
+// enough. The wait doubles and is spread by half, so that nodes that failed
+// together do not come back together.
+func retry(ctx context.Context, repeats int, note func(attempt int, cause error, wait time.Duration), f func() error) error {
+	backoff := firstBackoff
+	for attempt := 1; ; attempt++ {
+		err := f()
+		e, ok := errors.AsType[*Error](err)
+		if err == nil || !ok || !e.Transient {
+			return err
+		}
+		if attempt > repeats {
+			if attempt > 1 {
+				e.Err = fmt.Errorf("%w (tried %d times)", e.Err, attempt)
+			}
+			return err
+		}
+		wait := backoff/2 + rand.N(backoff)
+		note(attempt+1, err, wait)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait):
+		}
+		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+func closeAll(closers []io.Closer) {
+	for _, c := range closers {
+		_ = c.Close()
+	}
+}
+
+// firstWords shortens a command for an error.
+func firstWords(args []string) string {
+	s := oneLine(strings.Join(args, " "))
+	if len(s) > 80 {
+		s = s[:77] + "..."
+	}
+	return s
+}

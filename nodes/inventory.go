@@ -1,0 +1,276 @@
+package nodes
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/gohcl"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/gocty"
+)
+
+const (
+	// maxInventory bounds the file, and with it how deep brackets can nest.
+	maxInventory = 256 << 10
+	maxHosts     = 10_000
+)
+
+// Inventory is a file that says which machines the node groups of an
+// experiment are:
+//
+//	node "worker" {
+//	  hosts = ["10.2.0.11", "bela@10.2.0.12:2222"]
+//	  user  = "bela"
+//	}
+//	ssh {
+//	  key_files = ["~/.ssh/lab"]
+//	}
+type Inventory struct {
+	// Groups are the node blocks, in the order of the file.
+	Groups []Group
+	// SSH is the ssh block; nil where there is none.
+	SSH *SSH
+}
+
+// Group is the machines of one node block.
+type Group struct {
+	Name   string
+	Hosts  []Host
+	Spares []Host
+	User   string // for the hosts that name none; may be empty
+}
+
+// SSH is an ssh block: how machines are reached where they do not say it themselves.
+type SSH struct {
+	Port      int
+	User      string
+	Directory string
+	Options   Options
+}
+
+// Group gives the group of that name.
+func (inv *Inventory) Group(name string) (Group, bool) {
+	for _, g := range inv.Groups {
+		if g.Name == name {
+			return g, true
+		}
+	}
+	return Group{}, false
+}
+
+// ReadInventory reads an inventory file. Its errors name all mistakes, each
+// with file:line.
+func ReadInventory(path string) (*Inventory, error) {
+	text, err := readBounded(path, maxInventory)
+	if err != nil {
+		return nil, fmt.Errorf("inventory: %w", err)
+	}
+	return ParseInventory(text, path)
+}
+
+// The blocks as gohcl reads them. Values stay expressions, to cite their place.
+type inventoryFile struct {
+	Nodes []nodeBlock `hcl:"node,block"`
+	SSH   *sshBlock   `hcl:"ssh,block"`
+}
+
+type nodeBlock struct {
+	Name   string         `hcl:"name,label"`
+	Hosts  hcl.Expression `hcl:"hosts"`
+	Spares hcl.Expression `hcl:"spares,optional"`
+	User   string         `hcl:"user,optional"`
+}
+
+type sshBlock struct {
+	Port           hcl.Expression `hcl:"port,optional"`
+	User           string         `hcl:"user,optional"`
+	KeyFiles       []string       `hcl:"key_files,optional"`
+	KnownHosts     string         `hcl:"known_hosts,optional"`
+	HostKeys       hcl.Expression `hcl:"host_keys,optional"`
+	Fingerprints   []string       `hcl:"fingerprints,optional"`
+	Jump           hcl.Expression `hcl:"jump,optional"`
+	ConnectTimeout hcl.Expression `hcl:"connect_timeout,optional"`
+	Keepalive      hcl.Expression `hcl:"keepalive,optional"`
+	Retries        hcl.Expression `hcl:"retries,optional"`
+	Directory      string         `hcl:"directory,optional"`
+}
+
+// ParseInventory reads the text of an inventory file; name is for its errors.
+func ParseInventory(text []byte, name string) (*Inventory, error) {
+	if len(text) > maxInventory {
+		return nil, fmt.Errorf("inventory: %s is larger than %d bytes", name, maxInventory)
+	}
+	if err := checkNesting(text, name); err != nil {
+		return nil, err
+	}
+	r := &inventoryReader{}
+	file, diags := hclsyntax.ParseConfig(text, name, hcl.InitialPos)
+	r.diags = append(r.diags, diags...)
+	var blocks inventoryFile
+	if !diags.HasErrors() {
+		r.diags = append(r.diags, gohcl.DecodeBody(file.Body, nil, &blocks)...)
+	}
+	if r.diags.HasErrors() {
+		return nil, r.err()
+	}
+	inv := &Inventory{}
+	for _, b := range blocks.Nodes {
+		if _, twice := inv.Group(b.Name); twice {
+			r.add(b.Hosts, "there are two node blocks %q", b.Name)
+		}
+		inv.Groups = append(inv.Groups, Group{Name: b.Name, User: b.User, Hosts: r.hosts(b.Hosts), Spares: r.hosts(b.Spares)})
+	}
+	if b := blocks.SSH; b != nil {
+		inv.SSH = r.ssh(b)
+	}
+	if r.diags.HasErrors() {
+		return nil, r.err()
+	}
+	return inv, nil
+}
+
+// checkNesting keeps the parser, which recurses, from a file of brackets alone.
+func checkNesting(text []byte, name string) error {
+	const limit = 64
+	depth := 0
+	for i, line := range bytes.Split(text, []byte("\n")) {
+		for _, c := range line {
+			switch c {
+			case '[', '{', '(':
+				depth++
+			case ']', '}', ')':
+				depth = max(0, depth-1)
+			case '!', '-':
+				continue
+			}
+			if depth > limit {
+				return fmt.Errorf("inventory: %s:%d: brackets nest deeper than %d", name, i+1, limit)
+			}
+		}
+	}
+	return nil
+}
+
+// inventoryReader turns expressions into values and gathers the mistakes.
+type inventoryReader struct{ diags hcl.Diagnostics }
+
+func (r *inventoryReader) add(at hcl.Expression, format string, args ...any) {
+	r.diags = append(r.diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: fmt.Sprintf(format, args...), Subject: at.Range().Ptr()})
+}
+
+// err joins the mistakes, one a line: file:line,column: what.
+func (r *inventoryReader) err() error {
+	var errs []error
+	for _, d := range r.diags.Errs() {
+		one, ok := errors.AsType[*hcl.Diagnostic](d)
+		if !ok {
+			errs = append(errs, fmt.Errorf("inventory: %w", d))
+			continue
+		}
+		text := one.Summary
+		if one.Detail != "" {
+			text += ": " + one.Detail
+		}
+		if one.Subject == nil {
+			errs = append(errs, fmt.Errorf("inventory: %s", text))
+			continue
+		}
+		errs = append(errs, fmt.Errorf("inventory: %s:%d: %s", one.Subject.Filename, one.Subject.Start.Line, text))
+	}
+	return errors.Join(errs...)
+}
+
+// value evaluates an expression to a type; ok is false where it is absent or wrong.
+func (r *inventoryReader) value(e hcl.Expression, to any) (ok bool) {
+	v, diags := e.Value(nil)
+	if diags.HasErrors() {
+		r.diags = append(r.diags, diags...)
+		return false
+	}
+	if v.IsNull() {
+		return false
+	}
+	if diags := gohcl.DecodeExpression(e, nil, to); diags.HasErrors() {
+		r.diags = append(r.diags, diags...)
+		return false
+	}
+	return true
+}
+
+func (r *inventoryReader) hosts(e hcl.Expression) []Host {
+	var names []string
+	if !r.value(e, &names) {
+		return nil
+	}
+	if len(names) > maxHosts {
+		r.add(e, "%d hosts; at most %d are taken", len(names), maxHosts)
+		return nil
+	}
+	var hosts []Host
+	for _, name := range names {
+		h, err := ParseHost(name)
+		if err != nil {
+			r.add(e, "%v", err)
+			continue
+		}
+		hosts = append(hosts, h)
+	}
+	return hosts
+}
+
+func (r *inventoryReader) ssh(b *sshBlock) *SSH {
+	s := &SSH{User: b.User, Directory: b.Directory, Options: Options{
+		KeyFiles: b.KeyFiles, KnownHosts: b.KnownHosts, Fingerprints: b.Fingerprints,
+		ConnectTimeout: r.duration(b.ConnectTimeout), Keepalive: r.duration(b.Keepalive),
+	}}
+	s.Port = r.whole(b.Port, 1, 65535)
+	s.Options.Retries = r.whole(b.Retries, 0, 100)
+	if v, diags := b.Retries.Value(nil); !diags.HasErrors() && v.Type() == cty.Number && v.Equals(cty.Zero).True() {
+		s.Options.Retries = -1 // none, as 0 stands for the default
+	}
+	var policy string
+	if r.value(b.HostKeys, &policy) {
+		switch p := HostKeyPolicy(policy); p {
+		case HostKeysStrict, HostKeysAcceptNew, HostKeysPinned:
+			s.Options.HostKeys = p
+		default:
+			r.add(b.HostKeys, "host_keys is %q, want strict, accept-new or pinned", policy)
+		}
+	}
+	for _, h := range r.hosts(b.Jump) {
+		s.Options.Jump = append(s.Options.Jump, h.String())
+	}
+	return s
+}
+
+// duration reads "10s"; absent is 0.
+func (r *inventoryReader) duration(e hcl.Expression) time.Duration {
+	var text string
+	if !r.value(e, &text) {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		r.add(e, "%q is not a length of time above 0, such as \"10s\"", text)
+		return 0
+	}
+	return d
+}
+
+// whole reads a whole number within bounds; absent is 0.
+func (r *inventoryReader) whole(e hcl.Expression, least, most int) int {
+	var v cty.Value
+	if !r.value(e, &v) {
+		return 0
+	}
+	var n int
+	if err := gocty.FromCtyValue(v, &n); err != nil || n < least || n > most {
+		r.add(e, "want a whole number from %d to %d", least, most)
+		return 0
+	}
+	return n
+}
