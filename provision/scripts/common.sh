@@ -1,0 +1,73 @@
+# Shared by all scripts of provisioning. POSIX shell; $dir is bela's directory.
+LC_ALL=C; export LC_ALL
+umask 077
+tab=$(printf '\t')
+
+# The first line of a MANIFEST that bela wrote.
+magic='bela manifest 1'
+
+say() { echo "$*" >&2; }
+
+# owned succeeds where the directory is bela's, by its MANIFEST.
+owned() {
+  first=
+  [ -f "$dir/MANIFEST" ] && IFS= read -r first <"$dir/MANIFEST"
+  [ "$first" = "$magic" ]
+}
+
+# empty succeeds where the directory has nothing in it.
+empty() { [ -z "$(ls -A -- "$dir" 2>/dev/null)" ]; }
+
+# record notes what is put on the node: kind, path, and what for.
+record() {
+  printf '%s\t%s\t%s\t%s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" "$2" "$3" >>"$dir/MANIFEST"
+}
+
+# recorded prints the paths of one kind, deepest first.
+recorded() {
+  [ -f "$dir/MANIFEST" ] || return 0
+  while IFS="$tab" read -r _ kind path _; do
+    [ "$kind" = "$1" ] && printf '%s\n' "$path"
+  done <"$dir/MANIFEST" | sort -r -u
+}
+
+# real is the directory with links resolved, as the kernel names it.
+if [ -d "$dir" ]; then real=$(cd -P -- "$dir" && pwd -P); else real=$dir; fi
+
+# runs_agent succeeds where a process runs an executable from bin.
+runs_agent() {
+  case $(readlink "/proc/$1/exe" 2>/dev/null) in
+    "$real"/bin/*) return 0 ;;
+  esac
+  return 1
+}
+
+# agent_pid prints the agent's process number, if it lives and is the agent.
+agent_pid() {
+  pid=
+  [ -f "$dir/run/agent.pid" ] && read -r pid <"$dir/run/agent.pid"
+  case $pid in
+    '' | *[!0-9]*) return 1 ;;
+  esac
+  runs_agent "$pid" && echo "$pid"
+}
+
+# processes prints the numbers of all processes that run from the directory,
+# work in it, or were started by its agent.
+processes() {
+  {
+    ls -l /proc/[0-9]*/exe /proc/[0-9]*/cwd 2>/dev/null |
+      BELA_AT="$real" awk '
+        BEGIN { at = ENVIRON["BELA_AT"] }
+        {
+          i = index($0, " /proc/"); line = substr($0, i + 1)
+          j = index(line, " -> "); target = substr(line, j + 4)
+          if (i && j && (target == at || index(target, at "/") == 1)) { split(line, part, "/"); print part[3] }
+        }'
+    grep -lzxF -e "BELA_DIR=$real" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3
+  } | sort -n -u
+}
+
+# lives succeeds where a process has not ended; one that its parent has not
+# yet noticed has.
+lives() { [ -n "$(readlink "/proc/$1/exe" 2>/dev/null)" ]; }

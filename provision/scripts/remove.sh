@@ -1,0 +1,43 @@
+# Removes what bela put on the node. $2 is an agent to keep, or empty.
+[ -e "$dir" ] || exit 0
+keep=$2
+if ! owned; then
+  if [ -d "$dir" ] && empty; then rmdir -- "$dir"; exit; fi
+  say "$dir has files in it that are not bela's"
+  exit 10
+fi
+# Control groups lie outside the directory; an agent that died leaves them.
+recorded cgroup | while IFS= read -r path; do
+  case $path in
+    */../* | */..) ;;
+    /sys/fs/cgroup/*bela*) [ ! -d "$path" ] || rmdir -- "$path" 2>/dev/null ;;
+  esac
+done
+parents=$(recorded parent)
+rm -rf -- "$dir/run" "$dir/cells" || exit 11
+for file in "$dir"/bin/*; do
+  [ "$file" = "$keep" ] || rm -rf -- "$file"
+done
+if [ -n "$keep" ] && [ -f "$keep" ]; then
+  printf '%s\n' "$magic" >"$dir/MANIFEST.new"
+  grep -F -e "${tab}directory${tab}" -e "${tab}parent${tab}" -e "${tab}file${tab}$keep${tab}" "$dir/MANIFEST" >>"$dir/MANIFEST.new"
+  mv -f -- "$dir/MANIFEST.new" "$dir/MANIFEST"
+  exit
+fi
+rm -rf -- "$dir/bin" "$dir/MANIFEST.new" || exit 11
+others=
+for file in "$dir"/* "$dir"/.[!.]* "$dir"/..?*; do
+  if [ -e "$file" ] || [ -L "$file" ]; then
+    [ "$file" = "$dir/MANIFEST" ] || others="$others ${file##*/}"
+  fi
+done
+if [ -n "$others" ]; then
+  say "these files in $dir are not bela's and stay:$others"
+  exit 24
+fi
+# The record goes last: a removal that is cut short can be taken up again.
+rm -f -- "$dir/MANIFEST" && rmdir -- "$dir" || exit 11
+printf '%s\n' "$parents" | while IFS= read -r made; do
+  [ -z "$made" ] || rmdir -- "$made" 2>/dev/null # another may use it by now
+done
+exit 0

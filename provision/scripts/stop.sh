@@ -1,0 +1,28 @@
+# Ends the agent, and then whatever it left. $2 and $3 are how long each may
+# take to end when asked, in tenths of a second.
+[ -d "$dir" ] || exit 0
+wait_for() { # wait_for TENTHS PID: until it has ended
+  left=$1
+  while lives "$2" && [ "$left" -gt 0 ]; do
+    left=$((left - 1))
+    sleep 0.1
+  done
+  ! lives "$2"
+}
+if pid=$(agent_pid); then
+  kill -TERM "$pid" 2>/dev/null
+  wait_for "$2" "$pid" || { runs_agent "$pid" && kill -KILL "$pid" 2>/dev/null; }
+fi
+for signal in TERM KILL; do
+  pids=$(processes)
+  [ -n "$pids" ] || break
+  for pid in $pids; do kill -"$signal" "$pid" 2>/dev/null; done
+  for pid in $pids; do wait_for "$3" "$pid"; done
+done
+pids=$(processes)
+if [ -n "$pids" ]; then
+  say "these processes do not end even when killed:" $pids
+  exit 23
+fi
+rm -f -- "$dir/run/agent.sock" "$dir/run/agent.pid"
+exit 0
