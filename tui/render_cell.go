@@ -1,0 +1,240 @@
+package tui
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"bela/campaign/event"
+)
+
+// header tells the run in one line: what it is, how far it is, how long it
+// goes on.
+func (d *drawing) header() string {
+	s := d.s
+	name := s.Run.Experiment
+	l := " " + d.t.run.Render("bela")
+	if name != "" {
+		l += "  " + d.t.bold.Render(name)
+	}
+	if d.width >= 100 && s.Run.Run != "" {
+		l += "  " + d.t.faint.Render(s.Run.Run)
+	}
+	return ends(l, d.progress()+" ", d.width)
+}
+
+func (d *drawing) progress() string {
+	s := d.s
+	var parts []string
+	if n := len(s.Cells); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %s done", s.done(), plural(n, "cell")))
+	}
+	elapsed := clock(s.Now.Sub(s.Start))
+	if d.width < 60 {
+		parts = parts[:0]
+		if n := len(s.Cells); n > 0 {
+			parts = append(parts, fmt.Sprintf("%d/%d", s.done(), n))
+		}
+	}
+	if s.Start.IsZero() {
+		elapsed = "starting"
+	}
+	parts = append(parts, elapsed)
+	text := strings.Join(parts, "  ")
+	switch left, known := s.remaining(); {
+	case s.Finished != nil:
+		text += "  " + d.t.bold.Render("finished")
+	case d.v.Stops > 1:
+		text += "  " + d.t.bad.Render("stopping at once")
+	case d.v.Stops == 1:
+		text += "  " + d.t.warn.Render("stopping")
+	case known && d.width >= 60:
+		text += "  " + d.t.accent.Render("about "+clock(left)+" left")
+	case known:
+		text += " " + d.t.accent.Render("-"+clock(left))
+	}
+	return text
+}
+
+// footer tells the keys.
+func (d *drawing) footer() string {
+	stop := "stop cleanly"
+	if d.v.Stops == 1 {
+		stop = "again: stop at once"
+	}
+	pause := "pause the log"
+	if d.v.Paused {
+		pause = "go on with the log"
+	}
+	var b strings.Builder
+	key := func(k, what string) {
+		if b.Len() > 0 {
+			b.WriteString("   ")
+		}
+		b.WriteString(d.t.bold.Render(k) + " " + d.t.faint.Render(what))
+	}
+	key("q", stop)
+	key("p", pause)
+	key("tab", "enlarge a pane")
+	if d.v.Focus != paneAll {
+		key("↑↓", "scroll")
+	}
+	return " " + cutStyled(b.String(), d.width-1)
+}
+
+func cutStyled(s string, w int) string { return ansi.Truncate(s, max(w, 0), "…") }
+
+// cellSection tells the current cell: its phase, how far that is, and for whom
+// it waits.
+func (d *drawing) cellSection() *section {
+	sec := &section{least: 2, want: 2, draw: d.drawCell}
+	if len(d.s.Waiting) > 0 {
+		sec.least, sec.want = 3, 3
+	}
+	name, extra := "cell", ""
+	if d.s.Current >= 0 {
+		ref := d.s.Cells[d.s.Current].Ref
+		name = fmt.Sprintf("cell %d/%d", ref.Position, len(d.s.Cells))
+		extra = d.cellLabel()
+	}
+	sec.title = d.rule(name, extra, d.width)
+	return sec
+}
+
+// cellLabel is the current cell's place in the matrix.
+func (d *drawing) cellLabel() string {
+	c := d.s.Cells[d.s.Current]
+	label := c.Label
+	if d.s.Repeated {
+		label += fmt.Sprintf("  repetition %d", c.Ref.Repetition)
+	}
+	if c.Ref.Attempt > 1 {
+		label += fmt.Sprintf("  attempt %d", c.Ref.Attempt)
+	}
+	return strings.TrimSpace(label)
+}
+
+func (d *drawing) drawCell(rows int) []string {
+	lines := []string{d.phases(), d.phaseBar()}
+	if len(d.s.Waiting) > 0 {
+		lines = append(lines, d.waitingLine())
+	}
+	return lines[:min(rows, len(lines))]
+}
+
+// phases shows where the cell is in its life.
+func (d *drawing) phases() string {
+	s := d.s
+	switch {
+	case s.Finished != nil:
+		return " " + fmt.Sprintf("finished with status %d: %s", s.Finished.Status, clean(s.Finished.Reason))
+	case s.Current < 0:
+		return " " + d.t.faint.Render(d.between())
+	case d.width < 79 || d.compact():
+		return d.phaseShort()
+	}
+	at := phaseIndex(s.Phase)
+	var parts []string
+	for i, p := range event.Phases() {
+		style := d.t.faint
+		switch {
+		case i == at:
+			style = d.t.run
+		case i < at:
+			style = d.t.good
+		}
+		parts = append(parts, style.Render(string(p)))
+	}
+	return " " + strings.Join(parts, d.t.faint.Render(" › "))
+}
+
+func (d *drawing) between() string {
+	switch {
+	case len(d.s.Cells) == 0:
+		return "waiting for the run to start"
+	case d.s.Last < 0:
+		return "preparing the nodes"
+	}
+	return "between cells"
+}
+
+// phaseShort names the cell and the phase where there is no room for all.
+func (d *drawing) phaseShort() string {
+	s := d.s
+	ref := s.Cells[s.Current].Ref
+	l := fmt.Sprintf(" %d/%d %s", ref.Position, len(s.Cells), d.cellLabel())
+	if !d.compact() {
+		l = " " + d.t.faint.Render("phase")
+	}
+	r := d.t.run.Render(clean(string(s.Phase)))
+	if at := phaseIndex(s.Phase); at >= 0 {
+		r += d.t.faint.Render(fmt.Sprintf(" %d/%d ", at+1, len(event.Phases())))
+	}
+	return ends(l, r, d.width)
+}
+
+func phaseIndex(p event.Phase) int {
+	for i, q := range event.Phases() {
+		if p == q {
+			return i
+		}
+	}
+	return -1
+}
+
+// phaseBar draws the phase's time: towards its end where that is fixed, and
+// faintly towards its deadline where it is not.
+func (d *drawing) phaseBar() string {
+	s := d.s
+	if s.Current < 0 || s.PhaseLimit <= 0 {
+		return d.runBar()
+	}
+	elapsed := s.Now.Sub(s.PhaseStarted)
+	share := elapsed.Seconds() / s.PhaseLimit.Seconds()
+	text := fmt.Sprintf("%s, at most %s", length(elapsed.Truncate(time.Second)), length(s.PhaseLimit))
+	style := d.t.faint
+	if s.PhaseFixed {
+		text = fmt.Sprintf("%s of %s", length(min(elapsed, s.PhaseLimit).Truncate(time.Second)), length(s.PhaseLimit))
+		style = d.t.accent
+	}
+	textWidth := max(18, ansi.StringWidth(text))
+	label := left(clean(string(s.Phase)), 8)
+	w := d.width - len(label) - textWidth - 4
+	if w < 4 {
+		return " " + text
+	}
+	full, rest := bar(share, w)
+	return " " + d.t.bold.Render(label) + " " + style.Render(full) + d.t.faint.Render(rest) + " " + right(text, textWidth) + " "
+}
+
+// runBar draws the whole run, where no phase is on.
+func (d *drawing) runBar() string {
+	n := len(d.s.Cells)
+	if n == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%d of %d", d.s.done(), n)
+	w := d.width - 9 - 18 - 3
+	if w < 4 {
+		return " " + text
+	}
+	full, rest := bar(float64(d.s.done())/float64(n), w)
+	return " " + d.t.bold.Render(left("cells", 8)) + " " + d.t.accent.Render(full) + d.t.faint.Render(rest) + " " + right(text, 17) + " "
+}
+
+// waitingLine says for whom the phase waits, and since when. Names that have no
+// room are counted.
+func (d *drawing) waitingLine() string {
+	s := d.s
+	lead := fmt.Sprintf("waiting %s for ", length(s.Now.Sub(s.WaitingSince).Truncate(time.Second)))
+	text := ""
+	for n := len(s.Waiting); n >= 1; n-- {
+		text = some(s.Waiting, n)
+		if ansi.StringWidth(lead+text)+2 <= d.width {
+			break
+		}
+	}
+	return " " + d.t.warn.Render(lead) + cut(text, d.width-len(lead)-2)
+}

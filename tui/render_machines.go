@@ -1,0 +1,248 @@
+package tui
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/charmbracelet/x/ansi"
+)
+
+// machinesSection shows the nodes beside the components.
+func (d *drawing) machinesSection() *section {
+	lw := (d.width - 3) / 2
+	rw := d.width - 3 - lw
+	nodes, comps := d.nodesSection(lw), d.componentsSection(rw)
+	want := max(nodes.want, comps.want)
+	return &section{
+		title: nodes.title + d.t.faint.Render("───") + comps.title,
+		least: min(2, want), want: want,
+		draw: func(rows int) []string {
+			l, r := nodes.draw(rows), comps.draw(rows)
+			out := make([]string, 0, rows)
+			for i := range max(len(l), len(r)) {
+				line := ""
+				if i < len(l) {
+					line = l[i]
+				}
+				line += spaces(lw - ansi.StringWidth(line))
+				line += d.t.faint.Render(" │ ")
+				if i < len(r) {
+					line += r[i]
+				}
+				out = append(out, line)
+			}
+			return out
+		},
+	}
+}
+
+// nodesSection shows each node's state, CPU and memory in width columns.
+func (d *drawing) nodesSection(width int) *section {
+	nodes := d.nodesByTrouble()
+	extra := ""
+	if n := len(nodes); n > 0 {
+		ready := 0
+		for _, k := range nodes {
+			if k.State == "ready" {
+				ready++
+			}
+		}
+		extra = fmt.Sprintf("%d of %d ready", ready, n)
+	}
+	sec := &section{pane: paneNodes, title: d.rule("nodes", extra, width), least: min(2, len(nodes)), want: len(nodes)}
+	sec.draw = func(rows int) []string {
+		return d.table(len(nodes), rows, paneNodes, width, func(i int) string { return d.nodeRow(nodes[i], width) })
+	}
+	return sec
+}
+
+// nodesByTrouble lists the lost nodes first, so that they are never scrolled
+// out of sight, and the others as the experiment has them.
+func (d *drawing) nodesByTrouble() []*nodeState {
+	var lost, rest []*nodeState
+	for i := range d.s.Nodes {
+		if n := &d.s.Nodes[i]; n.State == "lost" {
+			lost = append(lost, n)
+		} else {
+			rest = append(rest, n)
+		}
+	}
+	return append(lost, rest...)
+}
+
+// table draws the rows of a pane that fit; the last line counts the others.
+func (d *drawing) table(n, rows int, p pane, width int, row func(int) string) []string {
+	offset := 0
+	if d.v.Focus == p {
+		offset = d.v.Offset
+	}
+	shown := rows
+	if n > rows && rows > 1 {
+		shown = rows - 1
+	}
+	from, to := window(n, shown, offset)
+	var out []string
+	for i := from; i < to; i++ {
+		out = append(out, row(i))
+	}
+	if n > to-from && shown < rows {
+		out = append(out, d.t.faint.Render(cut(fmt.Sprintf("   and %d more (tab, ↑↓)", n-(to-from)), width)))
+	}
+	return out
+}
+
+func (d *drawing) nodeRow(n *nodeState, width int) string {
+	mark, style := "○", d.t.faint
+	switch n.State {
+	case "ready":
+		mark, style = "●", d.t.good
+	case "connected":
+		mark, style = "◐", d.t.warn
+	case "lost":
+		mark, style = "✗", d.t.bad
+	}
+	nameWidth := min(max(width/3, 8), 20)
+	lead := " " + style.Render(mark) + " " + left(n.Name, nameWidth) + " "
+	rest := width - nameWidth - 4
+	switch {
+	case n.State == "lost":
+		text := "lost"
+		if n.Detail != "" {
+			text += ": " + n.Detail
+		}
+		return lead + style.Render(cut(text, rest))
+	case !d.s.fresh(n.SampledAt):
+		text := n.State
+		if text == "" {
+			text = "not connected"
+		}
+		if !n.SampledAt.IsZero() && n.State == "ready" {
+			text += ", silent for " + length(d.s.Now.Sub(n.SampledAt))
+		} else if n.Detail != "" {
+			text += ": " + n.Detail
+		}
+		return lead + d.t.faint.Render(cut(text, rest))
+	}
+	return lead + d.nodeGauges(n, rest)
+}
+
+// nodeGauges draws CPU, memory, and where there is room the network.
+func (d *drawing) nodeGauges(n *nodeState, w int) string {
+	s := n.Sample
+	cpu, mem := 0.0, 0.0
+	if s.CPUs > 0 {
+		cpu = s.CPU / (1000 * float64(s.CPUs))
+	}
+	if s.MemoryTotal > 0 {
+		mem = s.Memory / s.MemoryTotal
+	}
+	net := ""
+	if w >= 44 {
+		net = "  " + d.t.faint.Render(right("↓"+bytesRate(s.NetIn), 6)+" "+right("↑"+bytesRate(s.NetOut), 6))
+		w -= 15
+	}
+	const cpuText, memText = 5, 9
+	bars := w - cpuText - memText - 1
+	if bars < 6 {
+		return cut(fmt.Sprintf("%3.0f%% %s", cpu*100, mib(s.Memory)), w)
+	}
+	cb := (bars + 1) / 2
+	return d.t.gauge(cpu, cb) + right(fmt.Sprintf("%.0f%%", cpu*100), cpuText) + " " +
+		d.t.gauge(mem, bars-cb) + right(mib(s.Memory), memText) + net
+}
+
+// bytesRate writes bytes a second in at most five characters.
+func bytesRate(v float64) string {
+	switch {
+	case v >= 999_500:
+		return sig(v/1e6) + "M"
+	case v >= 999.5:
+		return sig(v/1e3) + "k"
+	}
+	return short(v)
+}
+
+// componentsSection shows each instance's state, CPU and memory.
+func (d *drawing) componentsSection(width int) *section {
+	cs := d.s.Components
+	if len(cs) == 0 {
+		sec := &section{pane: paneComponents, title: d.rule("components", "", width), draw: func(int) []string {
+			return []string{" " + d.t.faint.Render(cut(strings.Join(d.s.Run.Components, ", "), width-1))}
+		}}
+		if len(d.s.Run.Components) > 0 {
+			sec.least, sec.want = 1, 1
+		}
+		return sec
+	}
+	ready := 0
+	for _, c := range cs {
+		if c.State == "ready" || c.State == "restarted" {
+			ready++
+		}
+	}
+	extra := fmt.Sprintf("%d of %d ready", ready, len(cs))
+	sec := &section{pane: paneComponents, title: d.rule("components", extra, width), least: min(2, len(cs)), want: len(cs)}
+	sec.draw = func(rows int) []string {
+		return d.table(len(cs), rows, paneComponents, width, func(i int) string { return d.componentRow(&cs[i], width) })
+	}
+	return sec
+}
+
+func (d *drawing) componentRow(c *componentState, width int) string {
+	mark, style := "○", d.t.faint
+	switch c.State {
+	case "ready":
+		mark, style = "●", d.t.good
+	case "starting", "restarted":
+		mark, style = "◐", d.t.warn
+	case "exited":
+		mark, style = "✗", d.t.bad
+	}
+	nameWidth := min(max(width/3, 8), 20)
+	lead := " " + style.Render(mark) + " " + left(instanceName(c.Name, c.Instance), nameWidth) + " "
+	rest := width - nameWidth - 4
+	if c.State == "exited" || !d.s.fresh(c.SampledAt) {
+		text := c.State
+		if c.Detail != "" {
+			text += ": " + c.Detail
+		}
+		if c.State != "exited" {
+			style = d.t.faint
+		}
+		return lead + style.Render(cut(text, rest))
+	}
+	numbers := right(short(c.Sample.CPU)+" mCPU", 10) + right(mib(c.Sample.Memory), 9)
+	if c.Sample.Restarts > 0 {
+		numbers += d.t.warn.Render(fmt.Sprintf(" %d restarts", c.Sample.Restarts))
+	}
+	if c.Sample.Counted && rest >= 44 {
+		numbers += d.t.faint.Render(fmt.Sprintf("  %s in %s out", right(rate(c.Sample.MessagesIn), 7), right(rate(c.Sample.MessagesOut), 7)))
+	}
+	if n := rest - 19; n >= 8 && rest < 44 {
+		return lead + d.t.faint.Render(left(c.Node, n)) + numbers
+	}
+	return lead + cutStyled(numbers, rest)
+}
+
+// logSection shows the last lines.
+func (d *drawing) logSection() *section {
+	log := d.v.log(d.s.Log)
+	extra := ""
+	if d.v.Paused {
+		extra = fmt.Sprintf("paused, %d new", d.v.New)
+	}
+	sec := &section{pane: paneLog, title: d.rule("log", extra, d.width), least: 1, want: min(len(log), 12)}
+	sec.draw = func(rows int) []string {
+		// Scrolling goes back in time: the newest line is the last.
+		from, to := window(len(log), rows, len(log)-rows)
+		if d.v.Focus == paneLog {
+			from, to = window(len(log), rows, max(len(log)-rows-d.v.Offset, 0))
+		}
+		var out []string
+		for _, n := range log[from:to] {
+			out = append(out, " "+d.t.faint.Render(clock(n.At))+" "+d.t.tone(n.Tone).Render(cut(n.Text, d.width-9)))
+		}
+		return out
+	}
+	return sec
+}

@@ -1,0 +1,354 @@
+package tui
+
+import (
+	"slices"
+	"time"
+
+	"bela/campaign/event"
+	"bela/measure"
+)
+
+const (
+	historySeconds = 120 // kept of the load, for the sparklines
+	logLines       = 200 // kept for the log pane
+	staleAfter     = 5 * time.Second
+)
+
+// state is what the events so far amount to. It is bounded by the plan and the
+// testbed, however long the run is. All text in it is clean.
+type state struct {
+	Now    time.Time // the latest time known: of an event, or of the clock
+	Start  time.Time
+	Run    event.RunStarted
+	Labels []string // the dimensions' names
+
+	Cells    []cellState // in running order
+	Current  int         // index into Cells; -1 between cells
+	Last     int         // index of the cell that was current last; -1 before the first
+	Repeated bool        // some combination has more than one repetition
+
+	Phase        event.Phase
+	PhaseStarted time.Time
+	PhaseLimit   time.Duration
+	PhaseFixed   bool
+
+	Waiting      []string
+	WaitingPhase event.Phase
+	WaitingSince time.Time
+
+	Nodes      []nodeState
+	Components []componentState
+
+	Load    event.Load
+	HasLoad bool
+	History []point // one a second, oldest first
+
+	Log      []note
+	Finished *event.RunFinished
+}
+
+// status is where a cell stands.
+type status int
+
+const (
+	waiting status = iota
+	running
+	valid
+	degraded
+	invalid
+)
+
+type cellState struct {
+	Ref     event.CellRef
+	Label   string
+	Status  status
+	Started time.Time
+	Took    time.Duration // from start to result
+	P99     *float64      // of a finished cell, in ms
+}
+
+type nodeState struct {
+	Name, Role, Address string
+	State, Detail       string
+	Sample              event.NodeSample
+	SampledAt           time.Time // zero before the first sample
+}
+
+type componentState struct {
+	Name          string
+	Instance      int
+	Node          string
+	State, Detail string
+	Sample        event.ComponentSample
+	SampledAt     time.Time
+}
+
+// point is one second of load.
+type point struct {
+	T                               int
+	Published, Delivered, UnderWay  float64
+	P50, P99, Lateness              float64
+	HasP50, HasP99, HasLateness, On bool
+}
+
+func newState() state { return state{Current: -1, Last: -1} }
+
+// clone returns a copy that shares nothing that changes.
+func (s *state) clone() state {
+	c := *s
+	c.Cells = slices.Clone(s.Cells)
+	c.Waiting = slices.Clone(s.Waiting)
+	c.Nodes = slices.Clone(s.Nodes)
+	c.Components = slices.Clone(s.Components)
+	c.History = slices.Clone(s.History)
+	c.Log = slices.Clone(s.Log)
+	return c
+}
+
+// handle applies an event and returns what there is to say about it. What the
+// dashboard's other panes do not show goes into the log.
+func (s *state) handle(e event.Event) []note {
+	s.apply(e)
+	notes := s.narrate(e)
+	for _, n := range notes {
+		if !n.Logged {
+			continue
+		}
+		s.Log = append(s.Log, n)
+	}
+	if len(s.Log) >= 2*logLines {
+		s.Log = slices.Clone(s.Log[len(s.Log)-logLines:])
+	}
+	return notes
+}
+
+func (s *state) apply(e event.Event) {
+	if s.Start.IsZero() {
+		s.Start = e.Time
+	}
+	if e.Time.After(s.Now) {
+		s.Now = e.Time
+	}
+	switch d := e.Data.(type) {
+	case event.RunStarted:
+		s.applyRun(e.Time, d)
+	case event.NodeState:
+		n := s.node(clean(d.Node))
+		n.State, n.Detail = clean(d.State), clean(d.Detail)
+	case event.CellStarted:
+		s.applyCell(e.Time, d.Cell)
+	case event.PhaseStarted:
+		s.Phase, s.PhaseStarted, s.PhaseLimit, s.PhaseFixed = d.Phase, e.Time, d.Limit, d.Fixed
+		s.Waiting = nil
+	case event.Waiting:
+		s.applyWaiting(e.Time, d)
+	case event.ComponentState:
+		c := s.component(clean(d.Component), d.Instance)
+		c.Node, c.State, c.Detail = clean(d.Node), clean(d.State), clean(d.Detail)
+		if d.State != "ready" {
+			c.SampledAt = time.Time{}
+		}
+	case event.NodeSample:
+		s.applySample(e.Time, d)
+	case event.Load:
+		s.applyLoad(d)
+	case event.CellFinished:
+		s.applyResult(e.Time, d)
+	case event.RunFinished:
+		s.Finished, s.Current, s.Waiting = &d, -1, nil
+	}
+}
+
+func (s *state) applyRun(at time.Time, d event.RunStarted) {
+	now := s.Now
+	*s = newState()
+	s.Now, s.Start, s.Run = now, at, d
+	s.Run.Run, s.Run.Experiment, s.Run.Directory = clean(d.Run), clean(d.Experiment), clean(d.Directory)
+	for _, name := range d.Dimensions {
+		s.Labels = append(s.Labels, clean(name))
+	}
+	for _, ref := range d.Cells {
+		s.Cells = append(s.Cells, cellState{Ref: ref, Label: coordinates(ref.Dimensions)})
+		s.Repeated = s.Repeated || ref.Repetition > 1
+	}
+	for _, n := range d.Nodes {
+		s.Nodes = append(s.Nodes, nodeState{Name: clean(n.Name), Role: clean(n.Role), Address: clean(n.Address)})
+	}
+	s.Run.Components = nil
+	for _, c := range d.Components {
+		s.Run.Components = append(s.Run.Components, clean(c))
+	}
+}
+
+func (s *state) applyCell(at time.Time, ref event.CellRef) {
+	i := s.cell(ref)
+	s.Cells[i].Ref, s.Cells[i].Status, s.Cells[i].Started = ref, running, at
+	s.Current, s.Last = i, i
+	s.Phase, s.PhaseLimit, s.Waiting = "", 0, nil
+	s.Components, s.History, s.HasLoad = nil, nil, false
+}
+
+func (s *state) applyWaiting(at time.Time, d event.Waiting) {
+	if len(s.Waiting) == 0 || s.WaitingPhase != d.Phase {
+		s.WaitingSince = at
+	}
+	s.WaitingPhase, s.Waiting = d.Phase, nil
+	for _, name := range d.For {
+		s.Waiting = append(s.Waiting, clean(name))
+	}
+}
+
+func (s *state) applySample(at time.Time, d event.NodeSample) {
+	n := s.node(clean(d.Node))
+	n.SampledAt, n.Sample = at, d
+	n.Sample.Components = nil
+	for _, c := range d.Components {
+		k := s.component(clean(c.Component), c.Instance)
+		k.Node, k.SampledAt, k.Sample = n.Name, at, c
+	}
+}
+
+func (s *state) applyLoad(d event.Load) {
+	s.Load, s.HasLoad = d, true
+	p := point{T: d.T, Published: d.Published, Delivered: d.Delivered, UnderWay: float64(d.UnderWay), On: true}
+	p.P50, p.HasP50 = deref(d.P50)
+	p.P99, p.HasP99 = deref(d.P99)
+	p.Lateness, p.HasLateness = deref(d.Lateness)
+	s.History = append(s.History, p)
+	if len(s.History) >= 2*historySeconds {
+		s.History = slices.Clone(s.History[len(s.History)-historySeconds:])
+	}
+}
+
+func (s *state) applyResult(at time.Time, d event.CellFinished) {
+	i := s.cell(d.Cell)
+	c := &s.Cells[i]
+	switch d.Result.Verdict {
+	case measure.Valid:
+		c.Status = valid
+	case measure.Degraded:
+		c.Status = degraded
+	default:
+		c.Status = invalid
+	}
+	c.P99 = d.Result.Latency.P99
+	if !c.Started.IsZero() {
+		c.Took = at.Sub(c.Started)
+	}
+	if s.Current == i {
+		s.Current, s.Phase, s.Waiting = -1, "", nil
+	}
+}
+
+func deref(v *float64) (float64, bool) {
+	if v == nil {
+		return 0, false
+	}
+	return *v, true
+}
+
+// cell returns the index of a cell, which it adds where the run's start did
+// not name it.
+func (s *state) cell(ref event.CellRef) int {
+	if i := ref.Position - 1; i >= 0 && i < len(s.Cells) && s.Cells[i].Ref.Position == ref.Position {
+		return i
+	}
+	if i := slices.IndexFunc(s.Cells, func(c cellState) bool { return c.Ref.Position == ref.Position }); i >= 0 {
+		return i
+	}
+	s.Cells = append(s.Cells, cellState{Ref: ref, Label: coordinates(ref.Dimensions)})
+	s.Repeated = s.Repeated || ref.Repetition > 1
+	return len(s.Cells) - 1
+}
+
+func (s *state) node(name string) *nodeState {
+	for i := range s.Nodes {
+		if s.Nodes[i].Name == name {
+			return &s.Nodes[i]
+		}
+	}
+	s.Nodes = append(s.Nodes, nodeState{Name: name})
+	return &s.Nodes[len(s.Nodes)-1]
+}
+
+func (s *state) component(name string, instance int) *componentState {
+	for i := range s.Components {
+		if c := &s.Components[i]; c.Name == name && c.Instance == instance {
+			return c
+		}
+	}
+	s.Components = append(s.Components, componentState{Name: name, Instance: instance})
+	return &s.Components[len(s.Components)-1]
+}
+
+// at finds a cell by its position; nil where there is none.
+func (s *state) at(position int) *cellState {
+	if position < 1 {
+		return nil
+	}
+	for i := range s.Cells {
+		if s.Cells[i].Ref.Position == position {
+			return &s.Cells[i]
+		}
+	}
+	return nil
+}
+
+// fresh says that a sample taken at t still describes the present.
+func (s *state) fresh(t time.Time) bool {
+	return !t.IsZero() && s.Now.Sub(t) <= staleAfter
+}
+
+// busiest returns the instance with the highest CPU now; nil where none is known.
+func (s *state) busiest() *componentState {
+	var top *componentState
+	for i := range s.Components {
+		c := &s.Components[i]
+		if s.fresh(c.SampledAt) && (top == nil || c.Sample.CPU > top.Sample.CPU) {
+			top = c
+		}
+	}
+	return top
+}
+
+// done counts the cells that have a result.
+func (s *state) done() int {
+	n := 0
+	for _, c := range s.Cells {
+		if c.Status > running {
+			n++
+		}
+	}
+	return n
+}
+
+// remaining estimates the time to the end of the run: what the plan expects of
+// the cells to come, scaled by how the finished ones compared with it. It is
+// false where the plan expects nothing.
+func (s *state) remaining() (time.Duration, bool) {
+	var took, planned time.Duration
+	for _, c := range s.Cells {
+		if c.Status > running && c.Took > 0 && c.Ref.Expected > 0 {
+			took += c.Took
+			planned += c.Ref.Expected
+		}
+	}
+	scale := 1.0
+	if planned > 0 {
+		scale = min(max(took.Seconds()/planned.Seconds(), 0.5), 3)
+	}
+	var left time.Duration
+	known := false
+	for _, c := range s.Cells {
+		if c.Ref.Expected <= 0 || c.Status > running {
+			continue
+		}
+		known = true
+		expected := time.Duration(float64(c.Ref.Expected) * scale)
+		if c.Status == running {
+			expected -= s.Now.Sub(c.Started)
+		}
+		left += max(expected, 0)
+	}
+	return left, known
+}
