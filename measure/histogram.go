@@ -147,7 +147,23 @@ func (s *side) eachDown(yield func(index int, n int64) bool) {
 
 // Record counts one value. It allocates only when a value falls where none of
 // its neighbours did before.
-func (h *Histogram) Record(ns int64) { h.RecordN(ns, 1) }
+func (h *Histogram) Record(ns int64) {
+	s, m := &h.positive, uint64(ns)
+	if ns < 0 {
+		s, m = &h.negative, -m
+	}
+	index, clamped := bucketOf(m)
+	p := index>>pageBits - s.first
+	if clamped || ns < h.min || ns > h.max || uint(p) >= uint(len(s.pages)) || s.pages[p] == nil {
+		h.RecordN(ns, 1) // the rare case: something has to grow
+		return
+	}
+	s.n++
+	s.pages[p][index&(pageSize-1)]++
+	var carry uint64
+	h.sumLow, carry = bits.Add64(h.sumLow, uint64(ns), 0)
+	h.sumHigh += ns>>63 + int64(carry)
+}
 
 // RecordN counts a value n times; n ≤ 0 is nothing.
 func (h *Histogram) RecordN(ns, n int64) {

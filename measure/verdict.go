@@ -1,0 +1,288 @@
+package measure
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Thresholds are the limits of the verdict, in one place; docs/metrics.md
+// shows the defaults.
+type Thresholds struct {
+	// Achieved over offered rate. Below 99 % the load is not what the cell says;
+	// below 95 % the cell measured another experiment.
+	AchievedDegraded float64 // share
+	AchievedInvalid  float64 // share
+	// Lateness of the generator at p99. It is part of every latency, which
+	// counts from the intended time, so it must stay small beside it: it
+	// degrades above LatenessDegradedMS, and already above the median latency
+	// where it is more than LatenessFloorMS. The floor is twice what Go's
+	// timers alone are late by.
+	LatenessFloorMS    float64
+	LatenessDegradedMS float64
+	LatenessInvalidMS  float64
+	// NegativeShare of latencies below zero after correction: more than this is
+	// a clock that was corrected wrongly, not one at the edge of its error.
+	NegativeShare float64
+	// StealPercent of a node's CPU time that its hypervisor gave to others.
+	StealPercent float64
+	// CPUPercent of a node's CPUs busy, on average over the window.
+	CPUPercent float64
+	// Steady: medians of the first and the last third of the window may differ
+	// by this factor, or by SteadyFloorMS if that is more.
+	SteadyFactor  float64
+	SteadyFloorMS float64
+}
+
+// DefaultThresholds are the limits that Judge uses.
+func DefaultThresholds() Thresholds {
+	return Thresholds{
+		AchievedDegraded:   0.99,
+		AchievedInvalid:    0.95,
+		LatenessFloorMS:    2,
+		LatenessDegradedMS: 10,
+		LatenessInvalidMS:  100,
+		NegativeShare:      0.001,
+		StealPercent:       5,
+		CPUPercent:         90,
+		SteadyFactor:       2,
+		SteadyFloorMS:      1,
+	}
+}
+
+// NodeLoad is how busy a node was over the measured window, in percent of all
+// its CPUs.
+type NodeLoad struct {
+	Node  string
+	CPU   float64
+	Steal float64
+}
+
+// Evidence is what a cell's verdict is made of. A nil pointer and an empty list
+// are evidence that was not taken; it does not speak against the cell.
+type Evidence struct {
+	Ledger       Ledger
+	LostNodes    []string // lost during the cell
+	MissingBooks []string // agents whose books could not be collected
+	OfferedRate  *float64 // messages a second
+	AchievedRate *float64 // messages a second
+	Lateness     *float64 // generator, p99, ms
+	LatencyP50   *float64 // ms
+	ClockError   *float64 // ms
+	// ClockSteps are nodes whose clock jumped during the cell.
+	ClockSteps []string
+	// Latencies were recorded, Negative of them below zero.
+	Latencies int64
+	Negative  int64
+	Nodes     []NodeLoad
+	// SharedMachine says that all nodes are on one machine (the loopback lab),
+	// so that each shows the load of all.
+	SharedMachine bool
+	// Unenforced are limits that were asked for and not enforced, as
+	// "component/instance on node: why".
+	Unenforced []string
+	// Exited are component instances that ended without being asked to.
+	Exited []string
+	// RestartsAllowed says that the experiment expects components to restart.
+	RestartsAllowed bool
+	// FirstP50 and LastP50 are the median latencies of the first and the last
+	// third of the measured window, in ms.
+	FirstP50 *float64
+	LastP50  *float64
+}
+
+// Rule is one threshold of the verdict.
+type Rule struct {
+	Code    string
+	Verdict Verdict
+	When    string // in words, with the threshold
+	// test gives the value in words where the rule applies to the evidence.
+	test func(*Evidence) (text string, applies bool)
+}
+
+// Judge gives a cell's verdict by the default thresholds, with every reason
+// against it, the gravest first.
+func Judge(e Evidence) (Verdict, []Reason) { return DefaultThresholds().Judge(e) }
+
+// Judge gives a cell's verdict, with every reason against it, the gravest
+// first. Of the rules with one code only the gravest counts.
+func (t Thresholds) Judge(e Evidence) (Verdict, []Reason) {
+	verdict := Valid
+	var reasons []Reason
+	seen := map[string]bool{}
+	for _, r := range t.Rules() {
+		text, applies := r.test(&e)
+		if !applies || seen[r.Code] {
+			continue
+		}
+		seen[r.Code] = true
+		reasons = append(reasons, Reason{Code: r.Code, Verdict: r.Verdict, Text: text + " (" + string(r.Verdict) + " " + r.When + ")"})
+		verdict = Worse(verdict, r.Verdict)
+	}
+	slices.SortStableFunc(reasons, func(a, b Reason) int { return cmp.Compare(gravity(b.Verdict), gravity(a.Verdict)) })
+	return verdict, reasons
+}
+
+// Worse is the graver of two verdicts.
+func Worse(a, b Verdict) Verdict {
+	if gravity(b) > gravity(a) {
+		return b
+	}
+	return a
+}
+
+func gravity(v Verdict) int {
+	switch v {
+	case Valid:
+		return 0
+	case Degraded:
+		return 1
+	default:
+		return 2
+	}
+}
+
+// Rules are the verdict's rules, an invalid one before the degraded one of the
+// same code.
+func (t Thresholds) Rules() []Rule {
+	return slices.Concat(t.bookRules(), t.loadRules(), t.clockRules(), t.hostRules())
+}
+
+func (t Thresholds) bookRules() []Rule {
+	return []Rule{
+		{"node_lost", Invalid, "if any node is lost during the cell", func(e *Evidence) (string, bool) {
+			return list("lost", e.LostNodes)
+		}},
+		{"books_missing", Invalid, "if any agent's books are missing, or the fate of more than 0 deliveries is unknown", func(e *Evidence) (string, bool) {
+			text, any := list("no books from", e.MissingBooks)
+			if e.Ledger.Unknown > 0 {
+				if any {
+					text += "; "
+				}
+				text += fmt.Sprintf("the fate of %d deliveries is unknown", e.Ledger.Unknown)
+			}
+			return text, any || e.Ledger.Unknown > 0
+		}},
+		{"phantom", Invalid, "if more than 0 deliveries were never sent", func(e *Evidence) (string, bool) {
+			return fmt.Sprintf("%d deliveries of messages that no device sent to that customer", e.Ledger.Phantom), e.Ledger.Phantom > 0
+		}},
+		{"ledger_open", Invalid, "if the ledger does not close", func(e *Evidence) (string, bool) {
+			why := e.Ledger.Open
+			if why == "" {
+				why = "it was never closed"
+			}
+			return "ledger open: " + why, !e.Ledger.Closed
+		}},
+		{"nothing_delivered", Invalid, "if 0 messages are delivered", func(e *Evidence) (string, bool) {
+			return fmt.Sprintf("0 of %d deliveries arrived", e.Ledger.Expected), e.Ledger.Delivered+e.Ledger.Late == 0
+		}},
+		{"component_exited", Invalid, "if a component ends without being asked to", func(e *Evidence) (string, bool) {
+			text, any := list("ended", e.Exited)
+			return text, any && !e.RestartsAllowed
+		}},
+		{"component_exited", Degraded, "if a component ends without being asked to where restarts are allowed", func(e *Evidence) (string, bool) {
+			return list("ended", e.Exited)
+		}},
+	}
+}
+
+func (t Thresholds) loadRules() []Rule {
+	achieved := func(least float64) func(*Evidence) (string, bool) {
+		return func(e *Evidence) (string, bool) {
+			if e.OfferedRate == nil || e.AchievedRate == nil || *e.OfferedRate <= 0 {
+				return "", false
+			}
+			share := *e.AchievedRate / *e.OfferedRate
+			return fmt.Sprintf("achieved %.4g of %.4g msg/s offered, %.4g %%", *e.AchievedRate, *e.OfferedRate, 100*share), share < least
+		}
+	}
+	late := func(e *Evidence) string { return fmt.Sprintf("generator lateness p99 is %.3g ms", *e.Lateness) }
+	return []Rule{
+		{"load_not_achieved", Invalid, fmt.Sprintf("below %g %%", 100*t.AchievedInvalid), achieved(t.AchievedInvalid)},
+		{"load_not_achieved", Degraded, fmt.Sprintf("below %g %%", 100*t.AchievedDegraded), achieved(t.AchievedDegraded)},
+		{"generator_late", Invalid, fmt.Sprintf("above %g ms", t.LatenessInvalidMS), func(e *Evidence) (string, bool) {
+			if e.Lateness == nil {
+				return "", false
+			}
+			return late(e), *e.Lateness > t.LatenessInvalidMS
+		}},
+		{"generator_late", Degraded, fmt.Sprintf("above %g ms, or above the median latency and %g ms", t.LatenessDegradedMS, t.LatenessFloorMS), func(e *Evidence) (string, bool) {
+			if e.Lateness == nil {
+				return "", false
+			}
+			if e.LatencyP50 != nil && *e.Lateness > *e.LatencyP50 && *e.Lateness > t.LatenessFloorMS {
+				return late(e) + fmt.Sprintf(" beside a median latency of %.3g ms", *e.LatencyP50), true
+			}
+			return late(e), *e.Lateness > t.LatenessDegradedMS
+		}},
+		{"not_steady", Degraded, fmt.Sprintf("if the medians differ by a factor above %g and by more than %g ms", t.SteadyFactor, t.SteadyFloorMS), func(e *Evidence) (string, bool) {
+			if e.FirstP50 == nil || e.LastP50 == nil {
+				return "", false
+			}
+			low, high := min(*e.FirstP50, *e.LastP50), max(*e.FirstP50, *e.LastP50)
+			return fmt.Sprintf("the median latency went from %.3g ms in the first third of the window to %.3g ms in the last", *e.FirstP50, *e.LastP50),
+				high > t.SteadyFactor*low && high-low > t.SteadyFloorMS
+		}},
+	}
+}
+
+func (t Thresholds) clockRules() []Rule {
+	return []Rule{
+		{"clock_error", Degraded, "above the median latency", func(e *Evidence) (string, bool) {
+			if e.ClockError == nil || e.LatencyP50 == nil {
+				return "", false
+			}
+			return fmt.Sprintf("the clock error of %.3g ms beside a median latency of %.3g ms", *e.ClockError, *e.LatencyP50), *e.ClockError > *e.LatencyP50
+		}},
+		{"clock_step", Degraded, "if any clock steps during the cell", func(e *Evidence) (string, bool) {
+			return list("clock stepped on", e.ClockSteps)
+		}},
+		{"negative_latency", Degraded, fmt.Sprintf("above %g %%", 100*t.NegativeShare), func(e *Evidence) (string, bool) {
+			if e.Latencies <= 0 {
+				return "", false
+			}
+			share := float64(e.Negative) / float64(e.Latencies)
+			return fmt.Sprintf("%d of %d latencies are below zero, %.3g %%", e.Negative, e.Latencies, 100*share), share > t.NegativeShare
+		}},
+	}
+}
+
+func (t Thresholds) hostRules() []Rule {
+	busy := func(what string, above float64, of func(NodeLoad) float64) func(*Evidence) (string, bool) {
+		return func(e *Evidence) (string, bool) {
+			var over []string
+			var highest float64
+			for _, n := range e.Nodes {
+				if v := of(n); v > above {
+					over = append(over, fmt.Sprintf("%s %.3g %%", n.Node, v))
+					highest = max(highest, v)
+				}
+			}
+			if len(over) > 0 && e.SharedMachine {
+				return fmt.Sprintf("%s of the machine that all nodes share is %.3g %%", what, highest), true
+			}
+			return list(what+" of", over)
+		}
+	}
+	return []Rule{
+		{"cpu_steal", Degraded, fmt.Sprintf("above %g %% of a node's CPU time", t.StealPercent), busy("CPU steal", t.StealPercent, func(n NodeLoad) float64 { return n.Steal })},
+		{"cpu_saturated", Degraded, fmt.Sprintf("above %g %% of a node's CPUs", t.CPUPercent), busy("CPU use", t.CPUPercent, func(n NodeLoad) float64 { return n.CPU })},
+		{"limits_not_enforced", Degraded, "if any limit asked for is not enforced", func(e *Evidence) (string, bool) {
+			return list("no limit on", e.Unenforced)
+		}},
+	}
+}
+
+// list names at most ten.
+func list(what string, names []string) (string, bool) {
+	if len(names) == 0 {
+		return "", false
+	}
+	more := ""
+	if len(names) > 10 {
+		more = fmt.Sprintf(" and %d more", len(names)-10)
+		names = names[:10]
+	}
+	return what + " " + strings.Join(names, ", ") + more, true
+}
