@@ -111,8 +111,11 @@ type Component struct {
 	Timeout time.Duration `json:"timeout,omitempty"` // a message older than this is dropped, reason "timeout"
 
 	// Settings of KindProcess.
-	Command     []string          `json:"command,omitempty"`
-	Env         map[string]string `json:"env,omitempty"`
+	Command []string          `json:"command,omitempty"`
+	Env     map[string]string `json:"env,omitempty"`
+	// SecretEnv are the environment variables whose values are sensitive; JSON
+	// shows only their names.
+	SecretEnv   map[string]Secret `json:"secret_env,omitempty"`
 	Ready       Ready             `json:"ready"`
 	StopSignal  string            `json:"stop_signal,omitempty"` // "TERM" unless given
 	StopTimeout time.Duration     `json:"stop_timeout,omitempty"`

@@ -1,0 +1,65 @@
+package experiment
+
+import (
+	"fmt"
+	"net/url"
+
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// influxBlock reads where metrics go. An empty url, as env gives for a
+// variable that is not set, turns it off.
+func (l *loader) influxBlock(b *hclsyntax.Block) {
+	if b == nil {
+		return
+	}
+	r := l.m.reader(b, l.static)
+	r.require("url", `url = env("INFLUX_URL")`)
+	address, ok := r.text("url", 2048)
+	org, _ := r.text("org", 256)
+	bucket, _ := r.text("bucket", 256)
+	token := l.token(r)
+	r.finish()
+	if !ok || address == "" {
+		return
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		r.wrong("url", fmt.Sprintf("%q is not an address of InfluxDB", clip(redactURL(address))), `for example: "http://influx.example:8086"`)
+		return
+	}
+	if u.User != nil {
+		r.wrong("url", "a user or password in the address would be shown", `put user:password into token, and leave it out here`)
+		return
+	}
+	if bucket == "" {
+		r.m.error(r.at("bucket"), r.what+" needs the argument bucket", `for example: bucket = "bela"`)
+	}
+	l.plan.InfluxDB = &InfluxDB{URL: address, Org: org, Bucket: bucket, Token: token}
+}
+
+// redactURL takes what may be a password out of an address.
+func redactURL(address string) string {
+	if u, err := url.Parse(address); err == nil {
+		return u.Redacted()
+	}
+	return "(not shown)"
+}
+
+// token is a secret, so neither its value nor its source is shown.
+func (l *loader) token(r *reader) Secret {
+	if attr, ok := r.body.Attributes["token"]; ok {
+		l.secretLiterals(attr.Expr)
+	}
+	v, _, ok := r.raw("token")
+	if !ok {
+		return ""
+	}
+	v, _ = v.Unmark()
+	s, ok := asText(v)
+	if !ok || len(s) > 4096 {
+		r.wrong("token", "a text of at most 4,096 bytes is wanted", `for example: token = env("INFLUX_TOKEN")`)
+		return ""
+	}
+	return Secret(s)
+}
