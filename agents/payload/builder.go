@@ -1,0 +1,154 @@
+package payload
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+)
+
+// MaxSize is the largest payload that is built: what fits an MQTT packet.
+const MaxSize = 256<<20 - 1024
+
+// Options are what the payloads of a cell have in common.
+type Options struct {
+	Seed int64
+	// Size is the exact length of every payload in bytes, at least MinSize.
+	Size int
+	// Template, where given, is a JSON object with {device}, {customer}, {seq},
+	// {value} and {time} in it, to which the envelope's field and the padding are
+	// added. Empty is the built-in reading of several sensors.
+	Template string
+	// Customers is how many there are; device d belongs to customer d mod it.
+	Customers int
+}
+
+// Builder makes payloads. A payload follows from the options and its envelope
+// alone, so a message that was skipped changes no other. It is safe for
+// concurrent use.
+type Builder struct {
+	seed      uint64
+	size      int
+	customers uint32
+	sensors   int    // of the built-in reading
+	named     bool   // the built-in reading has room for the device's name
+	parts     []part // of the template; nil for the built-in reading
+	pad       []byte
+}
+
+const (
+	padOpen  = `,"pad":"`
+	padClose = `"`
+	padMin   = len(padOpen) + len(padClose)
+)
+
+// NewBuilder checks the options; the error names the size that is needed where
+// it is too small.
+func NewBuilder(o Options) (*Builder, error) {
+	if o.Size < MinSize || o.Size > MaxSize {
+		return nil, fmt.Errorf("payload size %d bytes: want %d to %d", o.Size, MinSize, MaxSize)
+	}
+	b := &Builder{seed: uint64(o.Seed), size: o.Size, customers: uint32(max(o.Customers, 1))}
+	if o.Template != "" {
+		if err := b.useTemplate(o.Template); err != nil {
+			return nil, fmt.Errorf("payload template: %w", err)
+		}
+	} else {
+		b.fit()
+	}
+	b.pad = padding(b.seed, o.Size-MinSize)
+	return b, nil
+}
+
+// Size is the length of every payload in bytes.
+func (b *Builder) Size() int { return b.size }
+
+// Append appends the payload of e to dst. It allocates nothing where dst has
+// room for Size bytes.
+func (b *Builder) Append(dst []byte, e Envelope) []byte {
+	start := len(dst)
+	dst = append(dst, prefix...)
+	dst = appendEnvelope(dst, e)
+	dst = append(dst, '"')
+	if b.parts != nil {
+		dst = b.appendTemplate(dst, e)
+	} else {
+		dst = b.appendReading(dst, e)
+	}
+	rest := b.size - (len(dst) - start) - len(`}`)
+	if rest >= padMin {
+		dst = append(dst, padOpen...)
+		dst = append(dst, b.pad[:rest-padMin]...)
+		dst = append(dst, padClose...)
+	} else {
+		// Too little for a field: JSON allows space before the brace.
+		for range rest {
+			dst = append(dst, ' ')
+		}
+	}
+	return append(dst, '}')
+}
+
+// fit finds how much of the built-in reading the size has room for at its
+// longest.
+func (b *Builder) fit() {
+	room := b.size - MinSize
+	if need := len(`,"device":"device-4294967295"`); room >= need {
+		b.named = true
+		room -= need
+	}
+	room -= len(`,"sensors":[]`)
+	for b.sensors < len(sensors) {
+		room -= sensors[b.sensors].longest() + len(`,`)
+		if room < 0 {
+			return
+		}
+		b.sensors++
+	}
+}
+
+// appendReading appends the fields of the built-in reading, each after a comma.
+func (b *Builder) appendReading(dst []byte, e Envelope) []byte {
+	if b.named {
+		dst = append(dst, `,"device":"device-`...)
+		dst = strconv.AppendUint(dst, uint64(e.Device), 10)
+		dst = append(dst, '"')
+	}
+	if b.sensors == 0 {
+		return dst
+	}
+	dst = append(dst, `,"sensors":[`...)
+	for i := range sensors[:b.sensors] {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = sensors[i].appendReading(dst, b.value(i, e))
+	}
+	return append(dst, ']')
+}
+
+// padding is n seeded letters and digits: not constant, which compression on the
+// way would make disappear.
+func padding(seed uint64, n int) []byte {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	random := rand.NewPCG(seed, 0x706164)
+	pad := make([]byte, n)
+	var bits uint64
+	for i := range pad {
+		if i%10 == 0 {
+			bits = random.Uint64()
+		}
+		pad[i] = letters[bits&63]
+		bits >>= 6
+	}
+	return pad
+}
+
+// quoted is text as a JSON string.
+func quoted(text string) string {
+	q, err := json.Marshal(text)
+	if err != nil { // a string always encodes
+		return `""`
+	}
+	return string(q)
+}

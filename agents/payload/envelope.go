@@ -1,0 +1,150 @@
+// Package payload is the form of a device's message: a small envelope that the
+// measurement lives on, inside a JSON payload that looks like a sensor's. It
+// knows bytes only: no clock, no connection, no schedule. What it reads may come
+// from anywhere (a broker is shared, a gateway rewrites), so nothing in it
+// trusts its input.
+package payload
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"hash/crc32"
+)
+
+// Envelope says which message this is and when it was sent.
+type Envelope struct {
+	Run      uint32
+	Cell     uint32
+	Device   uint32
+	Sequence uint32 // of the device, from 0; a probe's ID
+	Intended int64  // ns since the Unix epoch, testbed time
+	Actual   int64  // the same, taken just before the message was handed over
+	// Probe marks a message outside the schedule, which no account counts.
+	Probe bool
+}
+
+// The encoded envelope: version, flags, four uint32, two int64, CRC-32C of all
+// before it; big-endian. In the payload it is base64url without padding.
+const (
+	version = 1
+	probe   = 1 << 0 // flag
+
+	rawSize  = 1 + 1 + 4*4 + 2*8 + 4
+	textSize = (rawSize*8 + 5) / 6
+)
+
+const (
+	prefix = `{"bela":"`
+	key    = `bela`
+	// MinSize is the smallest payload: the envelope's field alone.
+	MinSize = len(prefix) + textSize + len(`"}`)
+)
+
+// Foreign is the error for a payload that holds no valid envelope, by reason.
+type Foreign string
+
+// The reasons. They are constants, so that refusing a payload allocates nothing.
+const (
+	NoEnvelope Foreign = "payload: no envelope in it"
+	Damaged    Foreign = "payload: the envelope's checksum does not match"
+	Version    Foreign = "payload: the envelope is of another version"
+)
+
+func (f Foreign) Error() string { return string(f) }
+
+// strict refuses text whose unused last bits are not zero, so that each
+// envelope has exactly one form.
+var strict = base64.RawURLEncoding.Strict()
+
+// castagnoli is the polynomial with hardware support on amd64 and arm64.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// appendEnvelope appends the envelope's text.
+func appendEnvelope(dst []byte, e Envelope) []byte {
+	var raw [rawSize]byte
+	raw[0] = version
+	if e.Probe {
+		raw[1] = probe
+	}
+	b := binary.BigEndian
+	b.PutUint32(raw[2:], e.Run)
+	b.PutUint32(raw[6:], e.Cell)
+	b.PutUint32(raw[10:], e.Device)
+	b.PutUint32(raw[14:], e.Sequence)
+	b.PutUint64(raw[18:], uint64(e.Intended))
+	b.PutUint64(raw[26:], uint64(e.Actual))
+	b.PutUint32(raw[34:], crc32.Checksum(raw[:34], castagnoli))
+	return strict.AppendEncode(dst, raw[:])
+}
+
+// decode reads an envelope's text of textSize bytes.
+func decode(text []byte) (Envelope, error) {
+	// Decode writes whole groups, so the buffer has room for one more.
+	var raw [rawSize + 3]byte
+	n, err := strict.Decode(raw[:], text)
+	if err != nil || n != rawSize {
+		return Envelope{}, NoEnvelope
+	}
+	b := binary.BigEndian
+	if b.Uint32(raw[34:]) != crc32.Checksum(raw[:34], castagnoli) {
+		return Envelope{}, Damaged
+	}
+	if raw[0] != version || raw[1]&^probe != 0 {
+		return Envelope{}, Version
+	}
+	return Envelope{
+		Run:      b.Uint32(raw[2:]),
+		Cell:     b.Uint32(raw[6:]),
+		Device:   b.Uint32(raw[10:]),
+		Sequence: b.Uint32(raw[14:]),
+		Intended: int64(b.Uint64(raw[18:])),
+		Actual:   int64(b.Uint64(raw[26:])),
+		Probe:    raw[1]&probe != 0,
+	}, nil
+}
+
+// Parse finds the envelope in a payload. It is quick where the field stands
+// first, as a Builder puts it, and finds it elsewhere too: in JSON with other
+// spacing or order, and in MessagePack, as gateways make of it. The error is a
+// Foreign. The payload is not kept.
+func Parse(payload []byte) (Envelope, error) {
+	const end = len(prefix) + textSize
+	if len(payload) > end && payload[end] == '"' && string(payload[:len(prefix)]) == prefix {
+		if e, err := decode(payload[len(prefix):end]); err == nil {
+			return e, nil
+		}
+	}
+	return search(payload)
+}
+
+// Bounds of the search, so that no payload can keep a customer busy: how often
+// the key is tried, and how far behind it the text may begin (quotes, a colon
+// and spaces in JSON; a length in MessagePack).
+const (
+	maxKeys = 32
+	maxGap  = 8
+)
+
+// search tries every text behind every key. The checksum decides, so a false
+// find is as rare as a collision of it.
+func search(payload []byte) (Envelope, error) {
+	refusal := NoEnvelope
+	for range maxKeys {
+		i := bytes.Index(payload, []byte(key))
+		if i < 0 {
+			break
+		}
+		payload = payload[i+len(key):]
+		for gap := 0; gap <= maxGap && gap+textSize <= len(payload); gap++ {
+			e, err := decode(payload[gap : gap+textSize])
+			if err == nil {
+				return e, nil
+			}
+			if reason, ok := err.(Foreign); ok && reason != NoEnvelope {
+				refusal = reason
+			}
+		}
+	}
+	return Envelope{}, refusal
+}
