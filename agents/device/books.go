@@ -1,20 +1,16 @@
 package device
 
 import (
-	"cmp"
-	"slices"
 	"sync"
 	"sync/atomic"
 
 	"bela/agents/protocol"
+	"bela/agents/transport"
 	"bela/measure"
 )
 
 // shards spread the devices' histograms over several locks.
 const shards = 8
-
-// maxErrors bounds how many kinds of errors are told apart.
-const maxErrors = 100
 
 // books are what the whole fleet counts. The accounts of single messages are
 // the devices' own.
@@ -26,8 +22,7 @@ type books struct {
 
 	shard [shards]shard
 
-	mu     sync.Mutex
-	errors map[string]int64
+	errors transport.Tally
 }
 
 // shard is a part of the devices' histograms.
@@ -69,35 +64,6 @@ func (s *shard) acknowledged(ns int64) {
 	s.ack.Record(ns)
 }
 
-// count notes an error by its kind.
-func (b *books) count(what string) { b.add(what, 1) }
-
-func (b *books) add(what string, n int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.errors == nil {
-		b.errors = make(map[string]int64)
-	}
-	if _, known := b.errors[what]; !known && len(b.errors) >= maxErrors-1 {
-		what = "other"
-	}
-	b.errors[what] += n
-}
-
-// kinds are the errors, the most frequent first.
-func (b *books) kinds() []protocol.Count {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	counts := make([]protocol.Count, 0, len(b.errors))
-	for what, n := range b.errors {
-		counts = append(counts, protocol.Count{What: what, N: n})
-	}
-	slices.SortFunc(counts, func(x, y protocol.Count) int {
-		return cmp.Or(cmp.Compare(y.N, x.N), cmp.Compare(x.What, y.What))
-	})
-	return counts
-}
-
 // recentLateness is what was recorded since it was last asked for.
 func (b *books) recentLateness() *measure.Histogram {
 	all := new(measure.Histogram)
@@ -130,5 +96,5 @@ func (b *books) result(r *protocol.DevicesResult) {
 		}
 		s.mu.Unlock()
 	}
-	r.Errors = b.kinds()
+	r.Errors = b.errors.List()
 }

@@ -173,7 +173,7 @@ func (d *device) refused(m message, err error) {
 		return
 	}
 	d.fleet.books.failed.Add(1)
-	d.fleet.books.count("failed: " + transport.Cause(err))
+	d.fleet.books.errors.Add("failed: "+transport.Cause(err), 1)
 	d.settle(fl)
 }
 
@@ -194,10 +194,10 @@ func (d *device) fate(id uint64, err error) {
 	switch {
 	case !flying: // the wait for it has ended before
 		if err == nil {
-			d.fleet.books.count("acknowledged after the timeout")
+			d.fleet.books.errors.Add("acknowledged after the timeout", 1)
 		}
 	case err != nil:
-		d.fleet.books.count("unknown: " + transport.Cause(err))
+		d.fleet.books.errors.Add("unknown: "+transport.Cause(err), 1)
 	default:
 		if fl.measured {
 			d.shard.acknowledged(now - fl.actual)
@@ -245,7 +245,7 @@ func (d *device) settle(fl flight) {
 // unsent notes a message that was never tried. That is the account's default,
 // so only the reason is written down.
 func (d *device) unsent(m message, reason string) {
-	d.fleet.books.count(reason)
+	d.fleet.books.errors.Add(reason, 1)
 	if m.measured {
 		d.fleet.books.open.Add(-1)
 	}
@@ -263,7 +263,7 @@ func (d *device) expire(before int64) {
 	}
 	d.mu.Unlock()
 	if n > 0 {
-		d.fleet.books.add("unknown: no acknowledgement in time", n)
+		d.fleet.books.errors.Add("unknown: no acknowledgement in time", n)
 	}
 }
 
@@ -289,7 +289,7 @@ func (d *device) abandon() {
 	}
 	d.mu.Unlock()
 	if n > 0 {
-		d.fleet.books.add("unknown: in flight at the end", n)
+		d.fleet.books.errors.Add("unknown: in flight at the end", n)
 	}
 }
 

@@ -271,7 +271,7 @@ func (f *Fleet) probed(id uint32, err error) {
 // lostConnection is told by the group of each broken connection.
 func (f *Fleet) lostConnection(i int, err error) {
 	cause := transport.Cause(err)
-	f.books.count("connection lost: " + cause)
+	f.books.errors.Add("connection lost: "+cause, 1)
 	f.logger.Debug("connection lost", "device", f.devices[i].number, "cause", cause)
 	example := fmt.Sprintf("device %d: %s", f.devices[i].number, cause)
 	f.example.Store(&example)

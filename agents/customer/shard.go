@@ -1,0 +1,99 @@
+package customer
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+
+	"bela/measure"
+)
+
+// shard is the histograms of a part of the customers; several shards keep
+// connections from waiting for each other.
+type shard struct {
+	mu      sync.Mutex
+	latency map[slice]*measure.Histogram
+	service map[int]*measure.Histogram // by source, measured messages
+	recent  *measure.Histogram         // latencies since the last sample
+}
+
+// slice is a second of the load and a device node.
+type slice struct {
+	second int32
+	source int
+}
+
+// record notes the latency of a first delivery. Negative ones are recorded as
+// they are: they tell of the clocks.
+func (s *shard) record(w *window, m receipt, source int, measured bool) {
+	at := slice{int32((m.Intended - w.at) / 1e9), source}
+	latency := m.received - m.Intended
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.recent == nil {
+		s.recent = new(measure.Histogram)
+	}
+	s.recent.Record(latency)
+	histogram(&s.latency, at).Record(latency)
+	if measured {
+		histogram(&s.service, source).Record(m.received - m.Actual)
+	}
+}
+
+// histogram is a map's histogram under a key, made where there is none.
+func histogram[K comparable](m *map[K]*measure.Histogram, k K) *measure.Histogram {
+	if *m == nil {
+		*m = make(map[K]*measure.Histogram)
+	}
+	h := (*m)[k]
+	if h == nil {
+		h = new(measure.Histogram)
+		(*m)[k] = h
+	}
+	return h
+}
+
+// recentLatency is what the shards recorded since they were last asked.
+func recentLatency(shards []shard) *measure.Histogram {
+	all := new(measure.Histogram)
+	for i := range shards {
+		s := &shards[i]
+		s.mu.Lock()
+		recent := s.recent
+		s.recent = nil
+		s.mu.Unlock()
+		if recent != nil {
+			all.Merge(recent)
+		}
+	}
+	return all
+}
+
+// slices of all shards, by second and source; and service times by source.
+func mergeShards(shards []shard) (latency, service []measure.LatencySlice) {
+	var bySlice map[slice]*measure.Histogram
+	var bySource map[int]*measure.Histogram
+	for i := range shards {
+		s := &shards[i]
+		s.mu.Lock()
+		for k, h := range s.latency {
+			histogram(&bySlice, k).Merge(h)
+		}
+		for k, h := range s.service {
+			histogram(&bySource, k).Merge(h)
+		}
+		s.mu.Unlock()
+	}
+	for k, h := range bySlice {
+		latency = append(latency, measure.LatencySlice{Second: k.second, Source: k.source, Latency: h})
+	}
+	for k, h := range bySource {
+		service = append(service, measure.LatencySlice{Source: k, Latency: h})
+	}
+	order := func(a, b measure.LatencySlice) int {
+		return cmp.Or(cmp.Compare(a.Second, b.Second), cmp.Compare(a.Source, b.Source))
+	}
+	slices.SortFunc(latency, order)
+	slices.SortFunc(service, order)
+	return latency, service
+}
