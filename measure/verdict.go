@@ -199,15 +199,15 @@ func (t Thresholds) loadRules() []Rule {
 	}
 	late := func(e *Evidence) string { return fmt.Sprintf("generator lateness p99 is %.3g ms", *e.Lateness) }
 	return []Rule{
-		{"load_not_achieved", Invalid, fmt.Sprintf("below %g %%", 100*t.AchievedInvalid), achieved(t.AchievedInvalid)},
-		{"load_not_achieved", Degraded, fmt.Sprintf("below %g %%", 100*t.AchievedDegraded), achieved(t.AchievedDegraded)},
-		{"generator_late", Invalid, fmt.Sprintf("above %g ms", t.LatenessInvalidMS), func(e *Evidence) (string, bool) {
+		{"load_not_achieved", Invalid, fmt.Sprintf("below %g %% of the offered rate", 100*t.AchievedInvalid), achieved(t.AchievedInvalid)},
+		{"load_not_achieved", Degraded, fmt.Sprintf("below %g %% of the offered rate", 100*t.AchievedDegraded), achieved(t.AchievedDegraded)},
+		{"generator_late", Invalid, fmt.Sprintf("above %g ms at p99", t.LatenessInvalidMS), func(e *Evidence) (string, bool) {
 			if e.Lateness == nil {
 				return "", false
 			}
 			return late(e), *e.Lateness > t.LatenessInvalidMS
 		}},
-		{"generator_late", Degraded, fmt.Sprintf("above %g ms, or above the median latency and %g ms", t.LatenessDegradedMS, t.LatenessFloorMS), func(e *Evidence) (string, bool) {
+		{"generator_late", Degraded, fmt.Sprintf("above %g ms at p99, or above the median latency and %g ms", t.LatenessDegradedMS, t.LatenessFloorMS), func(e *Evidence) (string, bool) {
 			if e.Lateness == nil {
 				return "", false
 			}
@@ -238,7 +238,7 @@ func (t Thresholds) clockRules() []Rule {
 		{"clock_step", Degraded, "if any clock steps during the cell", func(e *Evidence) (string, bool) {
 			return list("clock stepped on", e.ClockSteps)
 		}},
-		{"negative_latency", Degraded, fmt.Sprintf("above %g %%", 100*t.NegativeShare), func(e *Evidence) (string, bool) {
+		{"negative_latency", Degraded, fmt.Sprintf("above %g %% of the latencies", 100*t.NegativeShare), func(e *Evidence) (string, bool) {
 			if e.Latencies <= 0 {
 				return "", false
 			}
