@@ -180,6 +180,7 @@ func (w *Writer) Send(ctx context.Context, lines []byte) error {
 			w.mu.Unlock()
 			return nil
 		}
+		w.seal() // else it would wait for the batch's second
 		room := w.room
 		w.mu.Unlock()
 		select {

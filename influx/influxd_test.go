@@ -1,0 +1,288 @@
+package influx
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	influxdb2 "github.com/influxdata/influxdb-client-go/v2"
+)
+
+// influxd is a real InfluxDB 1.8 on loopback.
+type influxd struct {
+	url     string
+	token   string // user:password of its administrator; empty without authentication
+	binary  string
+	dir     string
+	address string
+	cmd     *exec.Cmd
+	exited  chan error
+	log     *os.File
+}
+
+// findInfluxd names the server's binary, or leaves the test out.
+func findInfluxd(t testing.TB) string {
+	t.Helper()
+	binary := os.Getenv("BELA_INFLUXD")
+	if binary == "" {
+		binary = filepath.Join("..", ".cache", "bin", "influxd")
+	}
+	binary, err := filepath.Abs(binary)
+	if err == nil {
+		_, err = os.Stat(binary)
+	}
+	if err != nil {
+		reason := fmt.Sprintf("left out: no InfluxDB server: %v (make test builds one; or set BELA_INFLUXD)", err)
+		if os.Getenv("CI") == "true" {
+			t.Fatal(reason)
+		}
+		t.Skip(reason)
+	}
+	return binary
+}
+
+// startInfluxd starts a server with the databases given, with authentication on
+// and an administrator where auth is true, and stops it when the test ends.
+func startInfluxd(t testing.TB, auth bool, databases ...string) *influxd {
+	t.Helper()
+	s := &influxd{binary: findInfluxd(t), dir: t.TempDir()}
+	s.configure(t, auth)
+	s.start(t)
+	t.Cleanup(func() { s.stop(t) })
+	if auth {
+		s.query(t, `CREATE USER "bela" WITH PASSWORD 'right-Secret' WITH ALL PRIVILEGES`)
+		s.token = "bela:right-Secret"
+	}
+	for _, d := range databases {
+		s.create(t, d)
+	}
+	return s
+}
+
+func (s *influxd) create(t testing.TB, database string) {
+	t.Helper()
+	s.query(t, fmt.Sprintf("CREATE DATABASE %q", database))
+}
+
+// configure gives the server a port and a directory of its own, which it keeps
+// when it is started again.
+func (s *influxd) configure(t testing.TB, auth bool) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.address = l.Addr().String()
+	s.url = "http://" + s.address
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	config := fmt.Sprintf(`reporting-disabled = true
+bind-address = "127.0.0.1:0"
+[meta]
+  dir = %[1]q
+[data]
+  dir = %[2]q
+  wal-dir = %[3]q
+  query-log-enabled = false
+[monitor]
+  store-enabled = false
+[http]
+  bind-address = %[4]q
+  auth-enabled = %[5]t
+  flux-enabled = true
+  log-enabled = false
+`, filepath.Join(s.dir, "meta"), filepath.Join(s.dir, "data"), filepath.Join(s.dir, "wal"), s.address, auth)
+	if err := os.WriteFile(filepath.Join(s.dir, "influxd.conf"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *influxd) start(t testing.TB) {
+	t.Helper()
+	var err error
+	if s.log, err = os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.cmd = exec.Command(s.binary, "run", "-config", filepath.Join(s.dir, "influxd.conf"))
+	s.cmd.Env = append(os.Environ(), "HOME="+s.dir)
+	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.exited = make(chan error, 1)
+	go func(cmd *exec.Cmd, exited chan error) { exited <- cmd.Wait() }(s.cmd, s.exited)
+	s.awaitReady(t)
+}
+
+// awaitReady asks the server until it is well, for at most a minute.
+func (s *influxd) awaitReady(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	every := time.NewTicker(20 * time.Millisecond)
+	defer every.Stop()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/health", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		select {
+		case err := <-s.exited:
+			s.exited <- err
+			t.Fatalf("influxd ended before it was ready: %v\n%s", err, s.output())
+		case <-ctx.Done():
+			t.Fatalf("influxd is not ready after a minute\n%s", s.output())
+		case <-every.C:
+		}
+	}
+}
+
+func (s *influxd) output() []byte {
+	b, _ := os.ReadFile(filepath.Join(s.dir, "log")) // best effort, for a message
+	return b[max(0, len(b)-4096):]
+}
+
+// stop ends the server and waits for it.
+func (s *influxd) stop(t testing.TB) {
+	t.Helper()
+	if s.cmd == nil {
+		return
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Error(err)
+	}
+	select {
+	case <-s.exited:
+	case <-time.After(20 * time.Second):
+		_ = s.cmd.Process.Kill() // it has had its time
+		<-s.exited
+	}
+	s.cmd = nil
+	_ = s.log.Close()
+}
+
+// query runs an InfluxQL statement.
+func (s *influxd) query(t testing.TB, q string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	form := url.Values{"q": {q}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/query", strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if s.token != "" {
+		req.Header.Set("Authorization", "Token "+s.token)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var body bytes.Buffer
+	if _, err := body.ReadFrom(resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusOK || strings.Contains(body.String(), `"error"`) {
+		t.Fatalf("%s: %s: %s", q, resp.Status, body.String())
+	}
+}
+
+// value is what tells one number in a database: its series, field and time.
+func value(series, field string, nanoseconds int64) string {
+	return fmt.Sprintf("%s %s @%d", series, field, nanoseconds)
+}
+
+// values are the numbers of points, with their types.
+func values(points []point) map[string]any {
+	m := map[string]any{}
+	for _, p := range points {
+		for f, v := range p.fields {
+			m[value(p.series(), f, p.time)] = v
+		}
+	}
+	return m
+}
+
+// stored reads all of a database with InfluxData's client.
+func (s *influxd) stored(t testing.TB, database string) map[string]any {
+	t.Helper()
+	client := influxdb2.NewClient(s.url, s.token)
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	rows, err := client.QueryAPI("any").Query(ctx, fmt.Sprintf(`from(bucket: %q) |> range(start: 1970-01-01T00:00:00Z, stop: 2200-01-01T00:00:00Z)`, database+"/autogen"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := map[string]any{}
+	for rows.Next() {
+		r := rows.Record()
+		p := point{measurement: r.Measurement(), tags: map[string]string{}}
+		for k, v := range r.Values() {
+			if k == "result" || k == "table" || strings.HasPrefix(k, "_") {
+				continue
+			}
+			p.tags[k] = fmt.Sprint(v)
+			p.tagOrder = append(p.tagOrder, k)
+		}
+		key := value(p.series(), r.Field(), r.Time().UnixNano())
+		if _, twice := m[key]; twice {
+			t.Fatalf("InfluxDB answers twice with %s", key)
+		}
+		m[key] = r.Value()
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// same compares two sets of numbers, types and all.
+func same(t testing.TB, got, want map[string]any) {
+	t.Helper()
+	wrong := 0
+	complain := func(format string, args ...any) {
+		if wrong++; wrong <= 5 {
+			t.Errorf(format, args...)
+		}
+	}
+	for k, w := range want {
+		g, ok := got[k]
+		if !ok {
+			complain("InfluxDB lacks %s = %v", k, w)
+		} else if g != w {
+			complain("%s is %v (%T), want %v (%T)", k, g, g, w, w)
+		}
+	}
+	for k, g := range got {
+		if _, ok := want[k]; !ok {
+			complain("InfluxDB has %s = %v, which was not sent", k, g)
+		}
+	}
+	if wrong > 5 {
+		t.Errorf("… and %d more", wrong-5)
+	}
+	if len(want) == 0 {
+		t.Error("nothing to compare")
+	}
+}
