@@ -75,8 +75,8 @@ type Phase string
 const (
 	PhaseClean   Phase = "clean"
 	PhaseStart   Phase = "start"
-	PhaseProbe   Phase = "probe"
 	PhaseConnect Phase = "connect"
+	PhaseProbe   Phase = "probe"
 	PhaseWarmup  Phase = "warmup"
 	PhaseMeasure Phase = "measure"
 	PhaseDrain   Phase = "drain"
@@ -86,7 +86,7 @@ const (
 
 // Phases lists the phases in order.
 func Phases() []Phase {
-	return []Phase{PhaseClean, PhaseStart, PhaseProbe, PhaseConnect, PhaseWarmup, PhaseMeasure, PhaseDrain, PhaseCollect, PhaseStop}
+	return []Phase{PhaseClean, PhaseStart, PhaseConnect, PhaseProbe, PhaseWarmup, PhaseMeasure, PhaseDrain, PhaseCollect, PhaseStop}
 }
 
 // PhaseStarted begins a phase of a cell.

@@ -1,0 +1,70 @@
+package agents
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+
+	"bela/agents/protocol"
+)
+
+func pid() int { return os.Getpid() }
+
+// handle carries out one request; hello and ping are answered by the session.
+func (a *agent) handle(ctx context.Context, f protocol.Frame) (any, error) {
+	switch f.Type {
+	case protocol.TypeClock:
+		return with(f, func(c protocol.Clock) (any, error) {
+			a.Clock.Set(c)
+			return nil, nil
+		})
+	case protocol.TypeReset:
+		a.clear("reset")
+		return nil, nil
+	case protocol.TypeStartComponent:
+		return with(f, func(spec protocol.ComponentSpec) (any, error) {
+			started, err := a.components.Start(ctx, spec)
+			if err != nil {
+				return nil, err
+			}
+			return started, nil
+		})
+	case protocol.TypeStopComponent:
+		return with(f, func(stop protocol.ComponentStop) (any, error) {
+			if stop.Name == "" {
+				return nil, a.components.StopAll(ctx)
+			}
+			return nil, a.components.Stop(ctx, stop.Name, stop.Instance)
+		})
+	case protocol.TypePrepareDevices:
+		return with(f, func(spec protocol.DevicesSpec) (any, error) { return nil, a.load.prepareDevices(spec) })
+	case protocol.TypePrepareCustomers:
+		return with(f, func(spec protocol.CustomersSpec) (any, error) { return nil, a.load.prepareCustomers(spec) })
+	case protocol.TypeConnect:
+		return with(f, func(c protocol.Connect) (any, error) { return nil, a.load.connect(ctx, c) })
+	case protocol.TypeProbe:
+		return with(f, func(p protocol.Probe) (any, error) { return nil, a.load.probe(ctx, p) })
+	case protocol.TypeStart:
+		return with(f, func(s protocol.Start) (any, error) { return nil, a.load.start(s) })
+	case protocol.TypeStatus:
+		return a.load.status(), nil
+	case protocol.TypeStop:
+		a.load.stop()
+		return nil, nil
+	case protocol.TypeCollect:
+		return a.load.collect(), nil
+	case protocol.TypeShutdown:
+		a.clear("shutdown") // the session ends the agent once the answer is out
+		return nil, nil
+	}
+	return nil, &protocol.Error{Code: "bad_request", Text: "unknown request " + string(f.Type)}
+}
+
+// with decodes a request's body and hands it on.
+func with[T any](f protocol.Frame, do func(T) (any, error)) (any, error) {
+	var req T
+	if err := json.Unmarshal(f.Body, &req); err != nil {
+		return nil, &protocol.Error{Code: "bad_request", Text: string(f.Type) + ": " + err.Error()}
+	}
+	return do(req)
+}

@@ -1,0 +1,355 @@
+package campaign
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"strings"
+	"sync"
+	"time"
+
+	"bela/agents/protocol"
+	"bela/campaign/event"
+	"bela/experiment"
+	"bela/influx"
+	"bela/measure"
+	"bela/nodes"
+	"bela/provision"
+	"bela/store"
+)
+
+// Status is how a run ended; it is also bela's exit status.
+type Status int
+
+// The statuses of the contract that a run can end with.
+const (
+	Done        Status = 0   // all cells are there and fit to use, all expectations held
+	Unmet       Status = 1   // an expectation failed
+	Unreachable Status = 3   // a node could not be reached or used
+	Incomplete  Status = 4   // cells are missing or invalid
+	Internal    Status = 5   // bela itself failed
+	Interrupted Status = 130 // the user stopped it
+)
+
+// ErrInterrupted is the cause to cancel a run's context with when the user
+// stops it.
+var ErrInterrupted = errors.New("interrupted")
+
+// Config is everything that a run needs; nothing is taken from elsewhere.
+type Config struct {
+	Plan *experiment.Plan
+	// Expect evaluates the experiment's expectations for a cell.
+	Expect func(experiment.Cell, map[string]float64) ([]experiment.Outcome, error)
+	// Targets are the plan's nodes and how to reach them.
+	Targets []nodes.Target
+	// Lab says, for the record, that the nodes are the loopback lab's.
+	Lab bool
+	// Agents holds the agents' binaries.
+	Agents provision.Source
+	Store  *store.Run
+	// Environment is what is known of it before the nodes are.
+	Environment store.Environment
+	// InfluxDB takes the metrics as they come; nil for none. It can neither
+	// slow nor fail the run.
+	InfluxDB *influx.Config
+	Sinks    []Sink
+	// KeepAgents leaves the agent's binary on the nodes for the next run.
+	KeepAgents bool
+	Now        func() time.Time
+}
+
+// Summary is how a run went.
+type Summary struct {
+	Status                            Status
+	Reason                            string
+	Valid, Degraded, Invalid, Missing int
+	// InfluxDB counts the points that it took and those that it did not.
+	InfluxDB influx.Stats
+}
+
+// runner is a run in progress.
+type runner struct {
+	Config
+	*stream
+	store    *store.Run
+	testbed  *testbed
+	password string
+	attempts uint32
+	missing  int
+
+	mu      sync.Mutex
+	current *cellRun // nil between cells
+
+	results []measure.Cell
+}
+
+// Run carries out the plan. Cancelling ctx stops load and components, collects
+// what there is and leaves the nodes clean; the summary then says interrupted.
+// The error, if any, says what ended the run before its plan was done.
+func Run(ctx context.Context, cfg Config) (Summary, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r := &runner{Config: cfg, store: cfg.Store, password: rand.Text()}
+	record := newRecord(cfg.Store, cfg.Plan.Experiment)
+	r.stream = &stream{now: cfg.Now, journal: record, sinks: cfg.Sinks, failed: func(err error) { cancel(&recordError{err}) }}
+	checked := r.openInflux(ctx, record)
+	r.testbed = r.newTestbed()
+	r.emit(r.started())
+	err := cfg.Store.Journal(store.Entry{Kind: store.RunStarted})
+	if err != nil {
+		err = &recordError{err}
+	} else {
+		err = r.onTestbed(ctx)
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause // what followed from the end is not the reason for it
+	}
+	summary := r.summarize(err)
+	<-checked
+	summary.InfluxDB = record.close(context.WithoutCancel(ctx))
+	r.emit(event.RunFinished{
+		Status: int(summary.Status), Reason: summary.Reason, Directory: r.store.Dir(),
+		Valid: summary.Valid, Degraded: summary.Degraded, Invalid: summary.Invalid, Missing: summary.Missing,
+	})
+	status := int(summary.Status)
+	if jerr := cfg.Store.Journal(store.Entry{Kind: store.RunFinished, Reason: summary.Reason, Status: &status}); err == nil && jerr != nil {
+		err = &recordError{jerr}
+	}
+	return summary, err
+}
+
+// onTestbed opens the testbed, runs the cells and releases the testbed again,
+// whatever happened.
+func (r *runner) onTestbed(ctx context.Context) (err error) {
+	defer func() {
+		if released := r.testbed.release(context.WithoutCancel(ctx), r.KeepAgents); released != nil && err == nil {
+			err = &nodeError{released}
+		}
+	}()
+	if err := r.testbed.open(ctx, r.Agents); err != nil {
+		return &nodeError{err}
+	}
+	if err := r.recordEnvironment(); err != nil {
+		return err
+	}
+	return r.cells(ctx)
+}
+
+// nodeError is a run that ended because of nodes.
+type nodeError struct{ err error }
+
+func (e *nodeError) Error() string { return e.err.Error() }
+func (e *nodeError) Unwrap() error { return e.err }
+
+// recordError is a run that ended because its results could not be written.
+type recordError struct{ err error }
+
+func (e *recordError) Error() string { return "cannot record the run: " + e.err.Error() }
+func (e *recordError) Unwrap() error { return e.err }
+
+// cells runs what the plan has, one cell after another; a cell is durable
+// before the next begins.
+func (r *runner) cells(ctx context.Context) error {
+	for n, cell := range r.Plan.Cells {
+		r.missing = len(r.Plan.Cells) - n
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err := r.testbed.recover(ctx); err != nil {
+			return &nodeError{err}
+		}
+		if err := r.runCell(ctx, cell); err != nil {
+			return err
+		}
+	}
+	r.missing = 0
+	return nil
+}
+
+// runCell runs one cell and makes its result durable. Its error ends the run;
+// a cell that failed on its own is an invalid result instead.
+func (r *runner) runCell(ctx context.Context, cell experiment.Cell) error {
+	c := r.newCell(cell)
+	if err := r.store.Journal(c.entry(store.CellStarted)); err != nil {
+		return &recordError{err}
+	}
+	r.emit(event.CellStarted{Cell: c.ref})
+	r.setCurrent(c)
+	failure := c.run(ctx)
+	r.setCurrent(nil)
+	if err := context.Cause(ctx); err != nil {
+		entry := c.entry(store.CellFailed)
+		entry.Reason = err.Error()
+		return first(err, r.store.Journal(entry))
+	}
+	record := c.record(failure)
+	if err := r.store.WriteCell(record); err != nil {
+		return &recordError{err}
+	}
+	r.results = append(r.results, record.Cell)
+	r.emit(event.CellFinished{Cell: c.ref, Result: record.Cell})
+	return nil
+}
+
+func (r *runner) newCell(cell experiment.Cell) *cellRun {
+	r.attempts++
+	c := &cellRun{
+		runner: r, cell: cell, ref: cellRef(cell),
+		wiring: wiring{
+			cell: cell, seed: r.Plan.Seed, run: crc32.ChecksumIEEE([]byte(r.store.Name())), attempt: r.attempts,
+			address:  func(node string) string { return r.testbed.find(node).node.Address() },
+			user:     "bela",
+			password: r.password,
+		},
+	}
+	for _, s := range cell.Devices.Shares {
+		c.devices = append(c.devices, r.testbed.find(s.Node))
+	}
+	for _, s := range cell.Customers.Shares {
+		c.customers = append(c.customers, r.testbed.find(s.Node))
+	}
+	return c
+}
+
+// entry is a line about the cell in the journal.
+func (c *cellRun) entry(kind store.EntryKind) store.Entry {
+	return store.Entry{Kind: kind, Position: c.cell.Position, Number: c.cell.Number, Repetition: c.cell.Repetition, Attempt: c.ref.Attempt}
+}
+
+func (r *runner) setCurrent(c *cellRun) {
+	r.mu.Lock()
+	r.current = c
+	r.mu.Unlock()
+}
+
+// onAgentEvent takes what an agent says of its own accord.
+func (r *runner) onAgentEvent(m *member, e protocol.Event) {
+	r.mu.Lock()
+	c := r.current
+	r.mu.Unlock()
+	switch {
+	case e.Sample != nil:
+		rates, ok := m.meter.add(*e.Sample)
+		if !ok {
+			return
+		}
+		rates.T = -1
+		var loads []event.Load
+		if c != nil {
+			rates.Position = c.cell.Position
+			rates.T, loads = c.takeSample(m.name(), rates, *e.Sample)
+		}
+		r.emit(rates)
+		for _, l := range loads {
+			r.emit(l)
+		}
+	case e.Component != nil && c != nil:
+		c.takeExit(*e.Component, m.name())
+	case e.Log != nil:
+		msg := event.Message{Level: e.Log.Level, Node: m.name(), Text: e.Log.Text}
+		if c != nil {
+			msg.Position = c.cell.Position
+		}
+		r.emit(msg)
+	}
+}
+
+func (r *runner) newTestbed() *testbed {
+	t := &testbed{run: r.store.Name(), stream: r.stream, onEvent: r.onAgentEvent}
+	for _, target := range r.Targets {
+		t.members = append(t.members, &member{target: target, meter: nodeMeter{node: target.Name}})
+	}
+	return t
+}
+
+func (r *runner) started() event.RunStarted {
+	e := event.RunStarted{
+		Run: r.store.Name(), Experiment: r.Plan.Experiment, Directory: r.store.Dir(),
+		Dimensions: r.Plan.Dimensions, Lab: r.Lab, Expected: r.Plan.Expected,
+	}
+	seen := make(map[string]bool)
+	for _, cell := range r.Plan.Cells {
+		e.Cells = append(e.Cells, cellRef(cell))
+		for _, c := range cell.Components {
+			if !seen[c.Name] {
+				seen[c.Name] = true
+				e.Components = append(e.Components, c.Name)
+			}
+		}
+	}
+	for _, t := range r.Targets {
+		e.Nodes = append(e.Nodes, event.NodeRef{Name: t.Name, Role: t.Role, Address: t.Host})
+	}
+	return e
+}
+
+func cellRef(cell experiment.Cell) event.CellRef {
+	return event.CellRef{
+		Position: cell.Position, Number: cell.Number, Repetition: cell.Repetition, Attempt: 1,
+		Dimensions: dimensions(cell), Expected: cell.Expected,
+	}
+}
+
+// recordEnvironment writes what is known of the nodes once they are open.
+func (r *runner) recordEnvironment() error {
+	env := r.Environment
+	env.Lab = r.Lab
+	for _, m := range r.testbed.members {
+		node := store.NodeEnvironment{
+			Name: m.name(), Role: m.target.Role, Address: m.node.Address(),
+			Host: store.Host{
+				Hostname: m.facts.Hostname, OS: m.facts.Distribution, Kernel: m.facts.Kernel, Arch: m.facts.GOARCH,
+				CPUModel: m.facts.CPUModel, CPUs: m.facts.CPUs, MemoryTotal: m.facts.Memory,
+			},
+		}
+		if bin, err := r.Agents(m.facts.GOARCH, m.facts.GOARM); err == nil {
+			node.AgentSHA256 = bin.SHA256
+		}
+		env.Nodes = append(env.Nodes, node)
+	}
+	if err := r.store.WriteEnvironment(env); err != nil {
+		return &recordError{err}
+	}
+	return nil
+}
+
+// summarize decides how the run ended.
+func (r *runner) summarize(err error) Summary {
+	s := Summary{Missing: r.missing}
+	var unmet []string
+	for _, c := range r.results {
+		switch c.Verdict {
+		case measure.Valid:
+			s.Valid++
+		case measure.Degraded:
+			s.Degraded++
+		case measure.Invalid:
+			s.Invalid++
+		}
+		for _, o := range c.Outcomes {
+			if o.State == "failed" {
+				unmet = append(unmet, fmt.Sprintf("%q in cell %d", o.Name, c.Number))
+			}
+		}
+	}
+	if len(r.results) == 0 {
+		s.Missing = len(r.Plan.Cells)
+	}
+	s.Status, s.Reason = Done, "all cells are done"
+	_, nodeTrouble := errors.AsType[*nodeError](err)
+	switch {
+	case errors.Is(err, ErrInterrupted):
+		s.Status, s.Reason = Interrupted, "interrupted; the nodes are clean and finished cells are kept"
+	case nodeTrouble:
+		s.Status, s.Reason = Unreachable, err.Error()
+	case err != nil:
+		s.Status, s.Reason = Internal, err.Error()
+	case s.Missing > 0 || s.Invalid > 0:
+		s.Status, s.Reason = Incomplete, fmt.Sprintf("%d cells invalid, %d missing", s.Invalid, s.Missing)
+	case len(unmet) > 0:
+		s.Status, s.Reason = Unmet, "not held: "+strings.Join(unmet, ", ")
+	}
+	return s
+}

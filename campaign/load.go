@@ -1,0 +1,133 @@
+package campaign
+
+import (
+	"time"
+
+	"bela/agents/protocol"
+	"bela/campaign/event"
+	"bela/measure"
+)
+
+// loadMeter adds up, second by second, what the agents with devices and
+// customers report, and hands out one event.Load a second, in order.
+type loadMeter struct {
+	position int
+	agents   int // how many report
+	fanOut   int
+	start    int64 // testbed time of the start of load
+	warmup   time.Duration
+	measure  time.Duration
+
+	seconds map[int64]*loadSecond
+	emitted int64 // the last second handed out
+	last    map[string]protocol.Sample
+}
+
+// loadSecond is one second in the making.
+type loadSecond struct {
+	reports            int
+	devices, customers int
+	published          int64
+	delivered          int64
+	publishedTotal     int64
+	deliveredTotal     int64
+	latency, lateness  measure.Histogram
+}
+
+// patience is how many seconds a report may be behind before its second is
+// handed out without it.
+const patience = 3
+
+func newLoadMeter(position, agents, fanOut int, start int64, warmup, measured time.Duration) *loadMeter {
+	return &loadMeter{
+		position: position, agents: agents, fanOut: fanOut,
+		start: start, warmup: warmup, measure: measured,
+		seconds: make(map[int64]*loadSecond),
+		last:    make(map[string]protocol.Sample),
+	}
+}
+
+// add takes a node's sample and returns the seconds that it completed.
+func (m *loadMeter) add(node string, s protocol.Sample) []event.Load {
+	if s.Devices == nil && s.Customers == nil {
+		return nil
+	}
+	// A sample is taken just after a full second and speaks of the one before.
+	second := (s.At - m.start - int64(time.Second)/2) / int64(time.Second)
+	before := m.last[node]
+	m.last[node] = s
+	if s.At < m.start || second < m.emitted {
+		return nil
+	}
+	sec := m.seconds[second]
+	if sec == nil {
+		sec = new(loadSecond)
+		m.seconds[second] = sec
+	}
+	sec.reports++
+	if d := s.Devices; d != nil {
+		sec.devices += d.Connected
+		sec.publishedTotal += d.Sent
+		sec.published += d.Sent
+		if before.Devices != nil {
+			sec.published -= before.Devices.Sent
+		}
+		if d.Lateness != nil {
+			sec.lateness.Merge(d.Lateness)
+		}
+	}
+	if c := s.Customers; c != nil {
+		sec.customers += c.Connected
+		sec.deliveredTotal += c.Delivered
+		sec.delivered += c.Delivered
+		if before.Customers != nil {
+			sec.delivered -= before.Customers.Delivered
+		}
+		if c.Latency != nil {
+			sec.latency.Merge(c.Latency)
+		}
+	}
+	return m.complete(second)
+}
+
+// complete hands out the seconds that every agent has reported, and those that
+// are too old to wait for.
+func (m *loadMeter) complete(newest int64) []event.Load {
+	var out []event.Load
+	for second := m.emitted; second <= newest; second++ {
+		sec := m.seconds[second]
+		if sec == nil && second > newest-patience || sec != nil && sec.reports < m.agents && second > newest-patience {
+			break
+		}
+		m.emitted = second + 1
+		if sec != nil {
+			delete(m.seconds, second)
+			out = append(out, m.event(second, sec))
+		}
+	}
+	return out
+}
+
+func (m *loadMeter) event(second int64, s *loadSecond) event.Load {
+	l := event.Load{
+		Position: m.position, T: int(second), Phase: m.phase(second),
+		Devices: s.devices, Customers: s.customers,
+		Published: float64(s.published), Delivered: float64(s.delivered),
+		PublishedTotal: s.publishedTotal, DeliveredTotal: s.deliveredTotal,
+		UnderWay: s.publishedTotal*int64(m.fanOut) - s.deliveredTotal,
+	}
+	q := s.latency.Quantiles()
+	l.P5, l.P50, l.P99 = q.P5, q.P50, q.P99
+	l.Lateness = s.lateness.Quantiles().P99
+	return l
+}
+
+func (m *loadMeter) phase(second int64) event.Phase {
+	switch at := time.Duration(second) * time.Second; {
+	case at < m.warmup:
+		return event.PhaseWarmup
+	case at < m.warmup+m.measure:
+		return event.PhaseMeasure
+	}
+	return event.PhaseDrain
+}

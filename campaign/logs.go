@@ -1,0 +1,63 @@
+package campaign
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// logLimit bounds what is taken of one log file.
+const logLimit = 32 << 20
+
+// fetchLogs copies the logs of the cell's components from a node into the run
+// directory and removes the cell's directory on the node.
+func (c *cellRun) fetchLogs(ctx context.Context, m *member) error {
+	dir, err := m.node.Directory(ctx)
+	if err != nil {
+		return err
+	}
+	remote := path.Join(dir, "cells", cellName(c.cell))
+	files, err := m.node.ReadDir(ctx, remote)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // no component ran here
+	}
+	if err != nil {
+		return err
+	}
+	local, err := c.store.CellDir(c.cell.Position)
+	if err != nil {
+		return &recordError{err}
+	}
+	for _, f := range files {
+		if f.IsDir() || !strings.HasSuffix(f.Name(), ".log") {
+			continue
+		}
+		// The name is the node's word: only its last element counts.
+		name := filepath.Join(local, m.name()+"-"+filepath.Base(filepath.Clean("/"+f.Name())))
+		if err := m.fetch(ctx, path.Join(remote, f.Name()), name); err != nil {
+			return err
+		}
+	}
+	return m.node.RemoveAll(ctx, remote)
+}
+
+// fetch copies one file from the node.
+func (m *member) fetch(ctx context.Context, remote, local string) error {
+	out, err := os.Create(local)
+	if err != nil {
+		return &recordError{err}
+	}
+	_, err = m.node.Download(ctx, remote, out, logLimit)
+	if cerr := out.Close(); err == nil && cerr != nil {
+		return &recordError{cerr}
+	}
+	if err != nil {
+		return fmt.Errorf("node %s: log %s: %w", m.name(), path.Base(remote), err)
+	}
+	return nil
+}

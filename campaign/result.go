@@ -1,0 +1,330 @@
+package campaign
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"bela/campaign/event"
+	"bela/experiment"
+	"bela/measure"
+	"bela/store"
+)
+
+// record closes the books of a cell: it is all that is kept of it. failure is
+// why the cell ended early, or nil.
+func (c *cellRun) record(failure error) store.Cell {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := store.Cell{Cell: measure.Cell{
+		Position: c.cell.Position, Number: c.cell.Number, Repetition: c.cell.Repetition,
+		Attempt: c.ref.Attempt, Dimensions: c.ref.Dimensions, StartedAt: c.startedAt,
+	}}
+	if c.start == 0 {
+		// Load never began: there is nothing to measure, only something to say.
+		out.Cell.StartedAt = c.Now().UTC()
+		out.Cell.Verdict, out.Cell.Reasons = measure.Invalid, []measure.Reason{failed(failure)}
+		return out
+	}
+	r := &result{cellRun: c, out: &out, latency: new(measure.Histogram), service: new(measure.Histogram), lateness: new(measure.Histogram)}
+	r.ledger()
+	r.clocks()
+	r.latencies()
+	r.use()
+	r.verdict(failure)
+	r.outcomes()
+	return out
+}
+
+// failed is the reason of a cell that ended early.
+func failed(err error) measure.Reason {
+	return measure.Reason{Code: "cell_failed", Verdict: measure.Invalid, Text: err.Error()}
+}
+
+// result is a cell's record in the making.
+type result struct {
+	*cellRun
+	out *store.Cell
+
+	axes     map[string]axis
+	steps    []string
+	latency  *measure.Histogram // of the measured window, corrected
+	service  *measure.Histogram
+	lateness *measure.Histogram
+	thirds   [3]measure.Histogram // of the measured window, for the steady state
+	errorNS  int64
+	missing  []string // agents without books
+}
+
+// ledger closes the books of messages.
+func (r *result) ledger() {
+	var published []measure.PublishAccount
+	var received []measure.ReceiptAccount
+	var missing measure.Missing
+	for _, s := range r.cell.Devices.Shares {
+		if b := r.books[s.Node]; b != nil && b.Devices != nil {
+			published = append(published, b.Devices.Accounts...)
+			r.lateness.Merge(b.Devices.Lateness)
+		} else {
+			missing.Devices = append(missing.Devices, numbers(s)...)
+			r.missing = append(r.missing, s.Node)
+		}
+	}
+	for _, s := range r.cell.Customers.Shares {
+		if b := r.books[s.Node]; b != nil && b.Customers != nil {
+			received = append(received, b.Customers.Accounts...)
+		} else {
+			missing.Customers = append(missing.Customers, numbers(s)...)
+			r.missing = append(r.missing, s.Node)
+		}
+	}
+	cell := &r.out.Cell
+	cell.Ledger, r.out.Devices = measure.CloseLedger(published, received, func(d int) []int { return owners(r.cell, d) }, missing)
+	cell.MeasuredSeconds = float64(r.window.to-r.window.from) / 1e9
+	per := func(n int64) *float64 {
+		v := float64(n) / cell.MeasuredSeconds
+		return &v
+	}
+	cell.OfferedRate, cell.AchievedRate = per(cell.Ledger.Intended), per(cell.Ledger.Published)
+	if len(missing.Customers) == 0 {
+		cell.DeliveredRate = per(cell.Ledger.Delivered + cell.Ledger.Late)
+		drops := float64(cell.Ledger.Dropped) * 300 / cell.MeasuredSeconds
+		cell.DropsPer5Min = &drops
+	}
+}
+
+func numbers(s experiment.Share) []int {
+	all := make([]int, s.Count)
+	for i := range all {
+		all[i] = s.First + i
+	}
+	return all
+}
+
+// clocks fits every agent's clock with the probes before, during and after.
+func (r *result) clocks() {
+	r.axes = make(map[string]axis)
+	for _, m := range r.loaders() {
+		a, err := m.axis()
+		if err != nil {
+			continue // its books are missing too, and said so
+		}
+		r.axes[m.name()] = a
+		for _, s := range a.fit.Steps {
+			at := s.Before + a.fit.Offset
+			if at >= r.start && at <= r.window.to+int64(r.cell.Phases.Drain) {
+				r.steps = append(r.steps, fmt.Sprintf("%s by %v", m.name(), time.Duration(s.By)))
+			}
+		}
+	}
+}
+
+// latencies merges what the customers' agents recorded, each second corrected
+// for the clocks of both ends, and makes the series of it.
+func (r *result) latencies() {
+	seconds := make(map[int]*second)
+	at := func(s int32) *second {
+		sec := seconds[int(s)]
+		if sec == nil {
+			sec = &second{latency: new(measure.Histogram)}
+			seconds[int(s)] = sec
+		}
+		return sec
+	}
+	for _, s := range r.cell.Devices.Shares {
+		if b := r.books[s.Node]; b != nil && b.Devices != nil {
+			for t, n := range b.Devices.PublishedPerSecond {
+				at(int32(t)).published += n
+			}
+		}
+	}
+	for _, s := range r.cell.Customers.Shares {
+		b := r.books[s.Node]
+		if b == nil || b.Customers == nil {
+			continue
+		}
+		for _, slice := range b.Customers.Latency {
+			h := r.corrected(slice, s.Node)
+			sec := at(slice.Second)
+			sec.delivered += h.Count()
+			sec.latency.Merge(h)
+			if third, in := r.third(slice.Second); in {
+				r.latency.Merge(h)
+				r.thirds[third].Merge(h)
+			}
+		}
+		for _, slice := range b.Customers.Service {
+			if _, in := r.third(slice.Second); in {
+				r.service.Merge(r.corrected(slice, s.Node))
+			}
+		}
+	}
+	r.series(seconds)
+	cell := &r.out.Cell
+	r.out.Latency = r.latency
+	cell.Latency, cell.Service = r.latency.Quantiles(), r.service.Quantiles()
+	cell.NegativeLatencies = r.latency.Negative()
+	cell.LatenessP99MS = r.lateness.Quantiles().P99
+	if len(r.axes) > 0 {
+		ms := float64(r.errorNS) / 1e6
+		cell.ClockErrorMS = &ms
+	}
+}
+
+// second is one second of the series in the making.
+type second struct {
+	published, delivered int64
+	latency              *measure.Histogram
+}
+
+// corrected moves a slice by what the clocks at both ends were off in its
+// second, and remembers the largest uncertainty of a slice.
+func (r *result) corrected(s measure.LatencySlice, customer string) *measure.Histogram {
+	t := r.start + int64(s.Second)*int64(time.Second) + int64(time.Second)/2
+	var shift, uncertainty int64
+	if a, ok := r.axes[customer]; ok {
+		c, e := a.residual(t)
+		shift, uncertainty = shift+c, uncertainty+e
+	}
+	if s.Source >= 0 && s.Source < len(r.devices) && r.devices[s.Source].name() != customer {
+		if a, ok := r.axes[r.devices[s.Source].name()]; ok {
+			c, e := a.residual(t)
+			shift, uncertainty = shift-c, uncertainty+e
+		}
+	} else {
+		shift, uncertainty = 0, 0 // both ends read the same clock
+	}
+	r.errorNS = max(r.errorNS, uncertainty)
+	return s.Latency.Shifted(shift)
+}
+
+// third says in which third of the measured window a second of load lies.
+func (r *result) third(s int32) (int, bool) {
+	from := int64(s)*int64(time.Second) - (r.window.from - r.start)
+	length := r.window.to - r.window.from
+	if from < 0 || from >= length {
+		return 0, false
+	}
+	return int(3 * from / length), true
+}
+
+// series lays the seconds of load out in a row.
+func (r *result) series(seconds map[int]*second) {
+	if len(seconds) == 0 {
+		return
+	}
+	last := slices.Max(slices.Collect(maps.Keys(seconds)))
+	fan := int64(r.fanOut())
+	for t := 0; t <= last; t++ {
+		s := seconds[t]
+		if s == nil {
+			s = &second{latency: new(measure.Histogram)}
+		}
+		q := s.latency.Quantiles()
+		row := measure.Second{T: t, Phase: string(r.meter.phase(int64(t))), Published: s.published, Delivered: s.delivered, P5: q.P5, P50: q.P50, P99: q.P99}
+		if len(r.missing) == 0 {
+			dropped := s.published*fan - s.delivered
+			row.Dropped = &dropped
+		}
+		r.out.Series = append(r.out.Series, row)
+	}
+}
+
+// use fills in what components and hops used.
+func (r *result) use() {
+	cell := &r.out.Cell
+	u := r.cellRun.use
+	cell.Components = u.components(r.cell)
+	cell.BrokerIn, cell.BrokerOut = u.throughput(r.cell, experiment.KindBroker)
+	cell.GatewayIn, cell.GatewayOut = u.throughput(r.cell, experiment.KindGateway)
+	cell.HubIn, _ = u.throughput(r.cell, experiment.KindHub)
+	cell.DropsByHop = u.drops()
+}
+
+// verdict judges the cell.
+func (r *result) verdict(failure error) {
+	cell := &r.out.Cell
+	e := measure.Evidence{
+		Ledger: cell.Ledger, MissingBooks: r.missing,
+		OfferedRate: cell.OfferedRate, AchievedRate: cell.AchievedRate,
+		Lateness: cell.LatenessP99MS, LatencyP50: cell.Latency.P50, ClockError: cell.ClockErrorMS,
+		ClockSteps: r.steps, Latencies: r.latency.Count(), Negative: r.latency.Negative(),
+		Nodes: r.cellRun.use.load(), SharedMachine: r.Lab,
+		Unenforced: r.limits, Exited: r.exits,
+		FirstP50: r.thirds[0].Quantiles().P50, LastP50: r.thirds[2].Quantiles().P50,
+	}
+	lost, isLost := errors.AsType[*lostError](failure)
+	if isLost {
+		e.LostNodes = []string{lost.Error()}
+	}
+	cell.Verdict, cell.Reasons = measure.Judge(e)
+	if failure != nil && !isLost {
+		cell.Verdict = measure.Invalid
+		cell.Reasons = append([]measure.Reason{failed(failure)}, cell.Reasons...)
+	}
+}
+
+// outcomes holds the experiment's expectations against the cell.
+func (r *result) outcomes() {
+	cell := &r.out.Cell
+	outcomes, err := r.Expect(r.cell, Metrics(*cell))
+	if err != nil {
+		r.emit(event.Message{Level: "error", Position: r.cell.Position, Text: "expectations: " + err.Error()})
+		return
+	}
+	for _, o := range outcomes {
+		cell.Outcomes = append(cell.Outcomes, measure.Outcome{Name: o.Name, State: string(o.Status), Message: o.Message})
+	}
+}
+
+// Metrics are a cell's numbers by the names that expectations use: the columns
+// of cells.csv, and those of components.csv by experiment.ComponentMetric. A
+// number that was not taken is absent.
+func Metrics(c measure.Cell) map[string]float64 {
+	l := c.Ledger
+	m := map[string]float64{
+		"measured_s": c.MeasuredSeconds,
+		"published":  float64(l.Published), "acked": float64(l.Acked), "delivered": float64(l.Delivered),
+		"dropped": float64(l.Dropped), "duplicated": float64(l.Duplicated), "reordered": float64(l.Reordered),
+		"late": float64(l.Late), "unknown": float64(l.Unknown),
+	}
+	put := func(name string, v *float64) {
+		if v != nil && !math.IsNaN(*v) {
+			m[name] = *v
+		}
+	}
+	for name, v := range map[string]*float64{
+		"drops_per_5min": c.DropsPer5Min, "offered_msg_s": c.OfferedRate, "achieved_msg_s": c.AchievedRate,
+		"delivered_msg_s": c.DeliveredRate,
+		"latency_mean_ms": c.Latency.Mean, "latency_p50_ms": c.Latency.P50, "latency_p95_ms": c.Latency.P95,
+		"latency_p99_ms": c.Latency.P99, "latency_p999_ms": c.Latency.P999, "latency_max_ms": c.Latency.Max,
+		"clock_error_ms": c.ClockErrorMS, "lateness_p99_ms": c.LatenessP99MS,
+		"broker_in_Bps": c.BrokerIn, "broker_out_Bps": c.BrokerOut, "gateway_in_Bps": c.GatewayIn,
+		"gateway_out_Bps": c.GatewayOut, "hub_in_Bps": c.HubIn,
+	} {
+		put(name, v)
+	}
+	for _, u := range c.Components {
+		restarts := float64(u.Restarts)
+		for name, v := range map[string]*float64{"net_in_Bps": u.NetIn, "net_out_Bps": u.NetOut, "restarts": &restarts} {
+			key := experiment.ComponentMetric(u.Component, name)
+			if sofar, ok := m[key]; ok {
+				v = plus(v, &sofar)
+			}
+			put(key, v)
+		}
+		for name, v := range map[string]*float64{
+			"cpu_mcpu_mean": u.CPUMean, "cpu_mcpu_p95": u.CPUP95, "cpu_mcpu_max": u.CPUMax,
+			"memory_mib_mean": u.MemoryMean, "memory_mib_max": u.MemoryMax,
+		} {
+			key := experiment.ComponentMetric(u.Component, name)
+			if sofar, ok := m[key]; !ok || v != nil && *v > sofar {
+				put(key, v)
+			}
+		}
+	}
+	return m
+}

@@ -1,0 +1,274 @@
+package campaign
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"bela/agents/client"
+	"bela/agents/protocol"
+	"bela/campaign/event"
+	"bela/nodes"
+	"bela/provision"
+)
+
+// Deadlines of what is done to a node outside a cell.
+const (
+	openLimit    = 3 * time.Minute  // connect, push and start an agent
+	releaseLimit = 60 * time.Second // stop and remove it
+	askLimit     = 15 * time.Second // a short request to an agent
+)
+
+// fanOut bounds how many nodes are worked on at once.
+const fanOut = 16
+
+// The agent's lease: how long it goes on without its controller, and how long
+// it then keeps what it measured.
+const (
+	agentLease = 2 * time.Minute
+	agentKeep  = 30 * time.Minute
+)
+
+// member is a node of the testbed with its agent.
+type member struct {
+	target nodes.Target
+	node   *nodes.Node
+	facts  nodes.Facts
+	agent  string // the path of the agent's binary on the node; its name tells its hash
+	ours   bool   // an agent of this run was started here
+	clock  clockKeeper
+	meter  nodeMeter
+
+	mu     sync.Mutex
+	client *client.Client
+}
+
+func (m *member) name() string { return m.target.Name }
+
+// link is the conversation with the agent; nil before and after.
+func (m *member) link() *client.Client {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.client
+}
+
+// lastEvent is the number of the last event that its agent told; 0 for none.
+func (m *member) lastEvent() uint64 {
+	if c := m.link(); c != nil {
+		return c.LastEvent()
+	}
+	return 0
+}
+
+// ask sends the agent a request under a deadline and names the node in errors.
+func (m *member) ask(ctx context.Context, limit time.Duration, typ protocol.Type, req, resp any) error {
+	c := m.link()
+	if c == nil {
+		return &lostError{m.name(), errors.New("its agent is not connected")}
+	}
+	err := c.CallTimeout(ctx, limit, typ, req, resp)
+	if err == nil {
+		return nil
+	}
+	if lost := c.Err(); lost != nil {
+		return &lostError{m.name(), lost}
+	}
+	return fmt.Errorf("node %s: %w", m.name(), err)
+}
+
+// lostError is a node whose agent can no longer be reached.
+type lostError struct {
+	node string
+	err  error
+}
+
+func (e *lostError) Error() string { return fmt.Sprintf("node %s is lost: %v", e.node, e.err) }
+func (e *lostError) Unwrap() error { return e.err }
+
+// testbed is all nodes of a run, open.
+type testbed struct {
+	run     string
+	members []*member
+	stream  *stream
+	// onEvent takes the agents' events, from one goroutine a member.
+	onEvent func(*member, protocol.Event)
+}
+
+// open connects every node and brings up its agent, side by side. On an error it
+// reports every node that failed; the caller releases what is open.
+func (t *testbed) open(ctx context.Context, source provision.Source) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, openLimit, fmt.Errorf("opening the testbed took longer than %v", openLimit))
+	defer cancel()
+	return nodes.Each(ctx, t.members, fanOut, func(ctx context.Context, m *member) error {
+		err := t.openMember(ctx, m, source)
+		if err != nil {
+			t.stream.emit(event.NodeState{Node: m.name(), State: "lost", Detail: err.Error()})
+		}
+		return err
+	})
+}
+
+func (t *testbed) openMember(ctx context.Context, m *member, source provision.Source) (err error) {
+	t.stream.emit(event.NodeState{Node: m.name(), State: "connecting"})
+	if m.node, err = nodes.Dial(ctx, m.target); err != nil {
+		return err
+	}
+	if m.facts, err = m.node.Facts(ctx); err != nil {
+		return err
+	}
+	t.stream.emit(event.NodeState{Node: m.name(), State: "connected", Detail: describe(m.facts)})
+	if err = provision.Check(ctx, m.node, m.facts, source); err != nil {
+		return err
+	}
+	pushed, agent, err := provision.Push(ctx, m.node, m.facts, source)
+	if err != nil {
+		return err
+	}
+	m.agent = agent
+	if err = t.start(ctx, m); err != nil {
+		return err
+	}
+	detail := "agent already there"
+	if pushed {
+		detail = "agent pushed"
+	}
+	t.stream.emit(event.NodeState{Node: m.name(), State: "ready", Detail: detail})
+	return nil
+}
+
+// start starts the agent that has been pushed and begins the conversation.
+func (t *testbed) start(ctx context.Context, m *member) error {
+	err := provision.Start(ctx, m.node, provision.StartOptions{Agent: m.agent, Run: t.run, Lease: agentLease, Keep: agentKeep})
+	// Where another run holds the node, nothing on it is ours to stop.
+	m.ours = nodes.KindOf(err) != nodes.InUse
+	if err != nil {
+		return err
+	}
+	return t.attach(ctx, m)
+}
+
+// recover brings back the members whose agent was lost, before the next cell.
+func (t *testbed) recover(ctx context.Context) error {
+	gone := t.lost()
+	if len(gone) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, openLimit, fmt.Errorf("bringing lost nodes back took longer than %v", openLimit))
+	defer cancel()
+	return nodes.Each(ctx, gone, fanOut, func(ctx context.Context, m *member) error {
+		if err := t.recoverMember(ctx, m); err != nil {
+			return fmt.Errorf("the lost node did not come back: %w", err)
+		}
+		t.stream.emit(event.NodeState{Node: m.name(), State: "ready", Detail: "back again"})
+		return nil
+	})
+}
+
+// recoverMember connects anew where the link died, and takes up the agent that
+// still runs or starts another.
+func (t *testbed) recoverMember(ctx context.Context, m *member) (err error) {
+	if c := m.link(); c != nil {
+		c.Close()
+	}
+	if m.node.Err() != nil {
+		_ = m.node.Close()
+		fresh, err := nodes.Dial(ctx, m.target)
+		if err != nil {
+			return err
+		}
+		m.node = fresh
+	}
+	err = t.attach(ctx, m)
+	if !errors.Is(err, provision.ErrNoAgent) {
+		return err
+	}
+	// A new agent has a new clock and counts its events anew.
+	m.clock.forget()
+	m.meter = nodeMeter{node: m.name()}
+	m.mu.Lock()
+	m.client = nil
+	m.mu.Unlock()
+	if err := provision.Stop(ctx, m.node); err != nil { // what the dead one left
+		return err
+	}
+	return t.start(ctx, m)
+}
+
+// attach begins the conversation with the agent that runs on the node.
+func (t *testbed) attach(ctx context.Context, m *member) error {
+	conn, err := provision.Attach(ctx, m.node)
+	if err != nil {
+		return err
+	}
+	hello := protocol.Hello{Run: t.run, After: m.lastEvent()}
+	c, _, err := client.Connect(ctx, conn, hello, controllerClock, func(e protocol.Event) { t.onEvent(m, e) })
+	if err != nil {
+		return fmt.Errorf("node %s: %w", m.name(), err)
+	}
+	m.mu.Lock()
+	m.client = c
+	m.mu.Unlock()
+	return nil
+}
+
+// release stops and removes every agent and closes the connections. It does all
+// it can for each node, whatever happened before.
+func (t *testbed) release(ctx context.Context, keepAgent bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, releaseLimit, fmt.Errorf("cleaning the nodes took longer than %v", releaseLimit))
+	defer cancel()
+	return nodes.Each(ctx, t.members, fanOut, func(ctx context.Context, m *member) error {
+		return t.releaseMember(ctx, m, keepAgent)
+	})
+}
+
+func (t *testbed) releaseMember(ctx context.Context, m *member, keepAgent bool) error {
+	if m.node == nil {
+		return nil
+	}
+	defer func() { _ = m.node.Close() }()
+	if !m.ours {
+		return nil
+	}
+	if c := m.link(); c != nil {
+		// A polite end; what it does not do, provision.Stop does.
+		_ = c.CallTimeout(ctx, askLimit, protocol.TypeShutdown, nil, nil)
+		c.Close()
+	}
+	var left provision.RemoveOptions
+	if keepAgent {
+		left.KeepAgent = m.agent
+	}
+	if err := provision.Remove(ctx, m.node, left); err != nil {
+		t.stream.emit(event.Message{Level: "error", Node: m.name(), Text: "not clean: " + err.Error(), Next: "run `bela clean` with this experiment when the node is back"})
+		return err
+	}
+	t.stream.emit(event.NodeState{Node: m.name(), State: "clean"})
+	return nil
+}
+
+// find gives the member of a name; the plan guarantees that there is one.
+func (t *testbed) find(name string) *member {
+	i := slices.IndexFunc(t.members, func(m *member) bool { return m.name() == name })
+	if i < 0 {
+		panic("campaign: the plan names a node that the testbed does not have: " + name)
+	}
+	return t.members[i]
+}
+
+// lost names the members whose agent is gone.
+func (t *testbed) lost() []*member {
+	var gone []*member
+	for _, m := range t.members {
+		if c := m.link(); c == nil || c.Err() != nil {
+			gone = append(gone, m)
+		}
+	}
+	return gone
+}
+
+func describe(f nodes.Facts) string {
+	return fmt.Sprintf("%s, %s, kernel %s, %d CPUs, %d MiB", f.Distribution, f.GOARCH, f.Kernel, f.CPUs, f.Memory/mib)
+}

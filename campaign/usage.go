@@ -1,0 +1,263 @@
+package campaign
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"bela/agents/protocol"
+	"bela/campaign/event"
+	"bela/experiment"
+	"bela/measure"
+)
+
+const mib = 1 << 20
+
+// nodeMeter makes rates of one node's cumulative samples.
+type nodeMeter struct {
+	node string
+	last *protocol.Sample
+}
+
+// add takes the next sample; the first one, and one that is not newer than the
+// last, yield nothing.
+func (m *nodeMeter) add(s protocol.Sample) (event.NodeSample, bool) {
+	before := m.last
+	m.last = &s
+	if before == nil || s.At <= before.At {
+		return event.NodeSample{}, false
+	}
+	dt := float64(s.At-before.At) / 1e9
+	n := event.NodeSample{
+		Node: m.node, CPUs: s.Host.CPUs,
+		CPU:    mcpu(s.Host.CPUBusyNS-before.Host.CPUBusyNS, dt),
+		Steal:  mcpu(s.Host.StealNS-before.Host.StealNS, dt),
+		Memory: float64(s.Host.MemoryUsed) / mib, MemoryTotal: float64(s.Host.MemoryTotal) / mib,
+		NetIn:  float64(s.Host.NetIn-before.Host.NetIn) / dt,
+		NetOut: float64(s.Host.NetOut-before.Host.NetOut) / dt,
+		Load1:  s.Host.Load1, AgentCPU: mcpu(s.Agent.CPUNS-before.Agent.CPUNS, dt),
+		AgentMemory: float64(s.Agent.Memory) / mib,
+	}
+	for _, c := range s.Components {
+		i := slices.IndexFunc(before.Components, func(b protocol.ComponentSample) bool {
+			return b.Name == c.Name && b.Instance == c.Instance
+		})
+		if i < 0 {
+			continue
+		}
+		n.Components = append(n.Components, componentRates(before.Components[i], c, dt))
+	}
+	return n, true
+}
+
+// componentRates makes rates of two samples of one instance. An instance that
+// was restarted in between counts from 0 again.
+func componentRates(before, c protocol.ComponentSample, dt float64) event.ComponentSample {
+	if c.PID != before.PID {
+		before = protocol.ComponentSample{}
+	}
+	out := event.ComponentSample{
+		Component: c.Name, Instance: c.Instance,
+		CPU:    mcpu(c.CPUNS-before.CPUNS, dt),
+		Memory: float64(c.Memory) / mib, Restarts: c.Restarts,
+	}
+	if c.Counters != nil {
+		var was protocol.Counters
+		if before.Counters != nil {
+			was = *before.Counters
+		}
+		out.Counted = true
+		out.MessagesIn = float64(c.Counters.MessagesIn-was.MessagesIn) / dt
+		out.MessagesOut = float64(c.Counters.MessagesOut-was.MessagesOut) / dt
+		out.BytesIn = float64(c.Counters.BytesIn-was.BytesIn) / dt
+		out.BytesOut = float64(c.Counters.BytesOut-was.BytesOut) / dt
+		out.Dropped = float64(sum(c.Counters.Dropped)-sum(was.Dropped)) / dt
+	}
+	return out
+}
+
+func mcpu(ns int64, seconds float64) float64 { return float64(max(ns, 0)) / 1e6 / seconds }
+
+func sum(counts map[string]int64) int64 {
+	var n int64
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}
+
+// window is the measured stretch of a cell in testbed time.
+type window struct{ from, to int64 }
+
+// holds reports whether the second that ended at the given time lies in the
+// window.
+func (w window) holds(at int64) bool {
+	return at-int64(time.Second)/2 >= w.from && at-int64(time.Second)/2 < w.to
+}
+
+// instanceUse gathers one instance's cumulative counters over a cell.
+type instanceUse struct {
+	component string
+	instance  int
+	cpu       []measure.Reading
+	in, out   []measure.Reading
+	memory    []float64 // MiB, in the measured window
+	restarts  int
+	dropped   map[string]int64
+}
+
+// useMeter gathers what every instance and every node used.
+type useMeter struct {
+	window    window
+	instances []*instanceUse
+	nodes     map[string]*nodeUse
+}
+
+// nodeUse is how busy a node was, each second of the measured window, in
+// percent of all its CPUs.
+type nodeUse struct{ cpu, steal []float64 }
+
+func newUseMeter(w window) *useMeter {
+	return &useMeter{window: w, nodes: make(map[string]*nodeUse)}
+}
+
+func (m *useMeter) instance(component string, instance int) *instanceUse {
+	for _, u := range m.instances {
+		if u.component == component && u.instance == instance {
+			return u
+		}
+	}
+	u := &instanceUse{component: component, instance: instance}
+	m.instances = append(m.instances, u)
+	return u
+}
+
+// add takes a node's rates and the raw sample that they end with.
+func (m *useMeter) add(n event.NodeSample, raw protocol.Sample) {
+	inside := m.window.holds(raw.At)
+	for _, c := range raw.Components {
+		u := m.instance(c.Name, c.Instance)
+		u.restarts = c.Restarts
+		u.cpu = append(u.cpu, measure.Reading{At: raw.At, Value: c.CPUNS})
+		if inside {
+			u.memory = append(u.memory, float64(c.Memory)/mib)
+		}
+		if c.Counters != nil {
+			u.in = append(u.in, measure.Reading{At: raw.At, Value: c.Counters.BytesIn})
+			u.out = append(u.out, measure.Reading{At: raw.At, Value: c.Counters.BytesOut})
+			u.dropped = c.Counters.Dropped // also what was dropped outside the window
+		}
+	}
+	if !inside || n.CPUs == 0 {
+		return
+	}
+	use := m.nodes[n.Node]
+	if use == nil {
+		use = new(nodeUse)
+		m.nodes[n.Node] = use
+	}
+	use.cpu = append(use.cpu, n.CPU/float64(n.CPUs)/10)
+	use.steal = append(use.steal, n.Steal/float64(n.CPUs)/10)
+}
+
+// components are the rows of components.csv, in the order of the plan.
+func (m *useMeter) components(cell experiment.Cell) []measure.Component {
+	var rows []measure.Component
+	for _, c := range cell.Components {
+		for _, i := range c.Instances {
+			row := measure.Component{Component: c.Name, Instance: i.Index, Node: i.Node}
+			m.instance(c.Name, i.Index).fill(&row, m.window)
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+func (u *instanceUse) fill(row *measure.Component, w window) {
+	const nsPerMCPU = 1e6 // nanoseconds of CPU a second
+	// A second at the window's edge belongs to it when most of it does.
+	half := int64(time.Second) / 2
+	cpu := measure.Summarize(measure.Rates(u.cpu, w.from-half, w.to+half))
+	row.CPUP95, row.CPUMax = scaled(cpu.P95, nsPerMCPU), scaled(cpu.Max, nsPerMCPU)
+	if row.CPUMean = scaled(rate(u.cpu, w), nsPerMCPU); row.CPUMean == nil {
+		row.CPUMean = scaled(cpu.Mean, nsPerMCPU)
+	}
+	memory := measure.Summarize(u.memory)
+	row.MemoryMean, row.MemoryMax = memory.Mean, memory.Max
+	row.NetIn, row.NetOut = rate(u.in, w), rate(u.out, w)
+	row.Restarts = u.restarts
+}
+
+// throughput sums the instances of a kind: bytes in and out a second; nil where
+// the cell has no such component or it was not counted.
+func (m *useMeter) throughput(cell experiment.Cell, kind experiment.Kind) (in, out *float64) {
+	for _, c := range cell.Components {
+		if c.Kind != kind {
+			continue
+		}
+		for _, i := range c.Instances {
+			u := m.instance(c.Name, i.Index)
+			in, out = plus(in, rate(u.in, m.window)), plus(out, rate(u.out, m.window))
+		}
+	}
+	return in, out
+}
+
+// drops are the drops that components counted themselves.
+func (m *useMeter) drops() map[string]map[string]int64 {
+	all := make(map[string]map[string]int64)
+	for _, u := range m.instances {
+		for reason, n := range u.dropped {
+			if n == 0 {
+				continue
+			}
+			if all[u.component] == nil {
+				all[u.component] = make(map[string]int64)
+			}
+			all[u.component][reason] += n
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return all
+}
+
+// load is how busy each node was, for the verdict.
+func (m *useMeter) load() []measure.NodeLoad {
+	var all []measure.NodeLoad
+	for _, name := range slices.Sorted(maps.Keys(m.nodes)) {
+		cpu, steal := measure.Summarize(m.nodes[name].cpu), measure.Summarize(m.nodes[name].steal)
+		if cpu.Mean != nil {
+			all = append(all, measure.NodeLoad{Node: name, CPU: *cpu.Mean, Steal: *steal.Mean})
+		}
+	}
+	return all
+}
+
+func rate(readings []measure.Reading, w window) *float64 {
+	r, ok := measure.Rate(readings, w.from, w.to)
+	if !ok {
+		return nil
+	}
+	return &r
+}
+
+func scaled(v *float64, by float64) *float64 {
+	if v == nil {
+		return nil
+	}
+	s := *v / by
+	return &s
+}
+
+func plus(a, b *float64) *float64 {
+	if a == nil {
+		return b
+	}
+	if b == nil {
+		return a
+	}
+	s := *a + *b
+	return &s
+}

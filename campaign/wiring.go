@@ -1,0 +1,161 @@
+package campaign
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"bela/agents/protocol"
+	"bela/experiment"
+)
+
+// ackTimeout is how long a device waits for an acknowledgement before it calls
+// the message's fate unknown.
+const ackTimeout = 20 * time.Second
+
+// stopTimeout is how long a component may take to end when it sets nothing else.
+const stopTimeout = 5 * time.Second
+
+// wiring turns a cell of the plan into what each agent is asked to do: it puts
+// the nodes' addresses where the plan has names.
+type wiring struct {
+	cell     experiment.Cell
+	seed     int64
+	run      uint32 // in every envelope
+	attempt  uint32 // in every envelope; unique in the run
+	address  func(node string) string
+	user     string
+	password string
+}
+
+// placed is one component instance and the node that runs it.
+type placed struct {
+	node string
+	spec protocol.ComponentSpec
+}
+
+// components lists the instances in starting order.
+func (w wiring) components() []placed {
+	var all []placed
+	for _, c := range w.cell.Components {
+		for _, i := range c.Instances {
+			all = append(all, placed{i.Node, w.component(c, i)})
+		}
+	}
+	return all
+}
+
+func (w wiring) component(c experiment.Component, i experiment.Instance) protocol.ComponentSpec {
+	spec := protocol.ComponentSpec{
+		Cell: cellName(w.cell), Name: c.Name, Instance: i.Index,
+		Kind: strings.TrimPrefix(string(c.Kind), "platform."),
+		Bind: w.address(i.Node), Port: i.Port,
+		Links: make(map[string][]string),
+		User:  w.user, Password: w.password,
+		Codec: c.Codec, Queue: c.Queue, Timeout: c.Timeout,
+		QoS:     w.cell.Devices.QoS,
+		Ingest:  topicFilter(w.cell.Devices.Topic),
+		Deliver: topicRoot(w.cell.Customers.Topic),
+		Command: c.Command, Env: c.Env,
+		ReadyTCP: c.Ready.TCP, ReadyLog: c.Ready.Log, ReadyCommand: c.Ready.Command,
+		ReadyTimeout: w.cell.Phases.Ready,
+		StopSignal:   c.StopSignal, StopTimeout: c.StopTimeout,
+		LimitCPU: c.Limits.CPU, LimitMemory: c.Limits.Memory,
+	}
+	if spec.StopTimeout == 0 {
+		spec.StopTimeout = stopTimeout
+	}
+	for as, name := range c.Links {
+		spec.Links[as] = w.addresses(name)
+	}
+	return spec
+}
+
+// addresses are host:port of a component's instances.
+func (w wiring) addresses(component string) []string {
+	var all []string
+	for _, c := range w.cell.Components {
+		if c.Name != component {
+			continue
+		}
+		for _, i := range c.Instances {
+			all = append(all, net.JoinHostPort(w.address(i.Node), strconv.Itoa(i.Port)))
+		}
+	}
+	return all
+}
+
+// devices are the agents' shares of the devices, by node.
+func (w wiring) devices() map[string]protocol.DevicesSpec {
+	d := w.cell.Devices
+	all := make(map[string]protocol.DevicesSpec)
+	for n, share := range d.Shares {
+		all[share.Node] = protocol.DevicesSpec{
+			Run: w.run, Cell: w.attempt, Node: share.Node, Source: n,
+			First: share.First, Count: share.Count, Customers: w.cell.Customers.Count,
+			Brokers: w.addresses(d.Via), User: w.user, Password: w.password,
+			Bind: loopbackOnly(w.address(share.Node)),
+			QoS:  d.QoS, Rate: d.Rate, Arrivals: string(d.Arrivals), On: d.On, Off: d.Off,
+			Topic: d.Topic, Payload: d.PayloadSize, Template: d.PayloadTemplate,
+			Ramp: d.Ramp, Seed: w.seed, AckTimeout: ackTimeout,
+		}
+	}
+	return all
+}
+
+// customers are the agents' shares of the customers, by node.
+func (w wiring) customers() map[string]protocol.CustomersSpec {
+	c := w.cell.Customers
+	var firsts []int
+	for _, share := range w.cell.Devices.Shares {
+		firsts = append(firsts, share.First)
+	}
+	all := make(map[string]protocol.CustomersSpec)
+	for _, share := range c.Shares {
+		all[share.Node] = protocol.CustomersSpec{
+			Run: w.run, Cell: w.attempt, Node: share.Node,
+			First: share.First, Count: share.Count,
+			Devices: w.cell.Devices.Count, SourceOf: firsts,
+			Brokers: w.addresses(c.Via), User: w.user, Password: w.password,
+			Bind: loopbackOnly(w.address(share.Node)),
+			QoS:  c.QoS, Topic: c.Topic, Receive: string(c.Receive), Late: w.cell.Devices.Late,
+		}
+	}
+	return all
+}
+
+// owners are the customers that should get a device's messages.
+func owners(cell experiment.Cell, device int) []int {
+	if cell.Customers.Receive == experiment.ReceiveAll {
+		all := make([]int, cell.Customers.Count)
+		for i := range all {
+			all[i] = i
+		}
+		return all
+	}
+	return []int{device % cell.Customers.Count}
+}
+
+// cellName names a cell's directories: "003".
+func cellName(cell experiment.Cell) string { return fmt.Sprintf("%03d", cell.Position) }
+
+// topicRoot is a topic template's first level: "iot/{customer}/{device}" → "iot".
+func topicRoot(template string) string {
+	root, _, _ := strings.Cut(template, "/")
+	return root
+}
+
+// topicFilter takes everything under a topic template's first level.
+func topicFilter(template string) string { return topicRoot(template) + "/#" }
+
+// loopbackOnly is the address to send from: a node that lives on a loopback
+// address must show it, so that each node has its own ports; elsewhere the
+// kernel knows better.
+func loopbackOnly(address string) string {
+	if ip := net.ParseIP(address); ip != nil && ip.IsLoopback() {
+		return address
+	}
+	return ""
+}

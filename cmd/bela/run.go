@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"bela/campaign"
+	"bela/experiment"
+	"bela/influx"
+	"bela/nodes"
+	"bela/provision/agentbin"
+	"bela/report"
+	"bela/store"
+	"bela/tui"
+)
+
+func runRun(ctx context.Context, a *app, args []string) error {
+	f := a.flags("run", "FILE")
+	file := f.file()
+	results := f.String("results", "results", "write the run below this `DIR`")
+	only := f.String("only", "", "run only the cells for which `EXPR` holds, as in 'cell.devices <= 100'")
+	view := f.String("view", tui.ModeAuto, "how to show progress: "+strings.Join(tui.Modes(), "|"))
+	dry := f.Bool("dry-run", false, "show what would be done and stop")
+	keep := f.Bool("keep-agent", false, "leave the agent's binary on the nodes, so that the next run need not push it")
+	rest, err := f.parse(args, 1, 1)
+	if err != nil {
+		return err
+	}
+	e, inventory, err := file.load(a, rest[0])
+	if err != nil {
+		return err
+	}
+	plan := e.Plan()
+	if *only != "" {
+		if plan, err = plan.Select(*only); err != nil {
+			return &statusError{statusUsage, err}
+		}
+	}
+	if err := a.check(plan); err != nil {
+		return err
+	}
+	if *dry {
+		return printPlan(a.out, plan)
+	}
+	r := &run{app: a, experiment: e, plan: plan, inventory: inventory, keep: *keep}
+	return r.do(ctx, *results, *view)
+}
+
+// run is a run of an experiment, being put together.
+type run struct {
+	*app
+	experiment *experiment.Experiment
+	plan       *experiment.Plan
+	inventory  *nodes.Inventory
+	keep       bool
+}
+
+func (r *run) do(ctx context.Context, results, mode string) (err error) {
+	machines, err := machinesOf(ctx, r.plan, r.inventory)
+	if err != nil {
+		return withStatus(campaign.Unreachable, err)
+	}
+	defer func() { err = errors.Join(err, machines.close()) }()
+
+	dir, err := r.create(results)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+
+	ctx, interrupt, stop := r.interruptible(ctx)
+	defer stop()
+	view, err := tui.Auto(mode, r.in, r.out, tui.Options{Interrupt: interrupt})
+	if err != nil {
+		return &statusError{statusUsage, err}
+	}
+	summary, failure := campaign.Run(ctx, campaign.Config{
+		Plan: r.plan, Expect: r.experiment.Expect, Targets: machines.targets, Lab: machines.lab != nil,
+		Agents: agentbin.For, Store: dir, Environment: r.environment(), InfluxDB: influxConfig(r.plan.InfluxDB),
+		Sinks: []campaign.Sink{view}, KeepAgents: r.keep, Now: time.Now,
+	})
+	if cerr := view.Close(); cerr != nil {
+		fmt.Fprintln(r.err, "bela: the view:", cerr)
+	}
+	r.sayInflux(summary.InfluxDB)
+	if err := r.report(dir, mode); err != nil {
+		return err
+	}
+	if summary.Status != campaign.Done {
+		fmt.Fprintln(r.err, "bela:", first(errorText(failure), summary.Reason))
+		return quiet(summary.Status)
+	}
+	return nil
+}
+
+func errorText(err error) string {
+	if err == nil || errors.Is(err, campaign.ErrInterrupted) {
+		return ""
+	}
+	return err.Error()
+}
+
+// create makes the run directory.
+func (r *run) create(results string) (*store.Run, error) {
+	dir, err := store.Create(results, r.plan.Experiment, time.Now(), strings.ToLower(rand.Text()[:6]), store.Inputs{
+		Experiment: r.experiment.Source(), Variables: r.experiment.Variables(), Plan: r.plan,
+		Environment: r.environment(), Dimensions: r.plan.Dimensions,
+	})
+	if err != nil {
+		return nil, withStatus(campaign.Internal, err)
+	}
+	return dir, nil
+}
+
+// interruptible returns a context that the first Ctrl-C cancels; the second one
+// ends the process at once. The returned func counts as one Ctrl-C.
+func (r *run) interruptible(ctx context.Context) (context.Context, func(), func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-done:
+				return
+			case <-signals:
+			}
+			if n > 0 {
+				fmt.Fprintln(r.err, "\nbela: ended at once; agents on real machines stop by themselves when their lease is over; `bela clean` removes them now")
+				os.Exit(int(campaign.Interrupted))
+			}
+			cancel(campaign.ErrInterrupted)
+		}
+	}()
+	interrupt := func() {
+		select {
+		case signals <- os.Interrupt:
+		default:
+		}
+	}
+	return ctx, interrupt, func() { signal.Stop(signals); close(done); cancel(nil) }
+}
+
+func influxConfig(db *experiment.InfluxDB) *influx.Config {
+	if db == nil {
+		return nil
+	}
+	return &influx.Config{URL: db.URL, Org: db.Org, Bucket: db.Bucket, Token: db.Token.Reveal()}
+}
+
+func (r *run) sayInflux(s influx.Stats) {
+	if s.Failed+s.Pending > 0 {
+		fmt.Fprintf(r.err, "bela: InfluxDB has %d points; %d are missing there and are all in metrics.lp.gz: send them with `bela export latest -influx URL` (%v)\n",
+			s.Delivered, s.Failed+s.Pending, s.Err)
+	}
+}
+
+// environment is what is known of the run before its nodes are.
+func (r *run) environment() store.Environment {
+	host, _ := os.Hostname()
+	return store.Environment{
+		BelaVersion: version, Commit: commit, CommandLine: redacted(r.args), Seed: r.plan.Seed,
+		StartedAt: time.Now().UTC(), Controller: store.Host{Hostname: host},
+	}
+}
+
+// redacted is the command line without the values of variables, which may be
+// secrets; the values that are not stand in variables.json.
+func redacted(args []string) []string {
+	out := append([]string(nil), args...)
+	for i, arg := range out {
+		name, value, isVar := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		switch {
+		case isVar && name == "var" && strings.HasPrefix(arg, "-"):
+			v, _, _ := strings.Cut(value, "=")
+			out[i] = "-var=" + v + "=…"
+		case i > 0 && strings.TrimLeft(out[i-1], "-") == "var" && strings.HasPrefix(out[i-1], "-"):
+			v, _, _ := strings.Cut(arg, "=")
+			out[i] = v + "=…"
+		}
+	}
+	return out
+}
+
+// report prints the run's tables, unless the output is for a program, and
+// writes report.html.
+func (r *run) report(dir *store.Run, mode string) error {
+	reader, err := store.Open(dir.Dir())
+	if err != nil {
+		return err
+	}
+	if err := report.WriteHTML(reader); err != nil {
+		return err
+	}
+	if mode == tui.ModeJSON {
+		return nil
+	}
+	fmt.Fprintln(r.out)
+	return report.Text(r.out, reader, r.width(r.out), r.color(r.out))
+}
