@@ -1,0 +1,252 @@
+// Package component runs the processes under test on a node: it starts them,
+// waits until they are ready, holds them to their limits, reads what they use,
+// and ends them. It exists so that nothing it started outlives the agent, and
+// so that what an instance uses is accounted for in full, its children included.
+//
+// It knows no experiment and nothing of what a process does; built-in components
+// are the agent's own executable, started again (see package platform).
+package component
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"sync"
+
+	"bela/agents/protocol"
+)
+
+// KindProcess is the kind of the user's own processes; all other kinds are
+// built in.
+const KindProcess = "process"
+
+// Options are what a Supervisor needs to know.
+type Options struct {
+	// Dir is bela's directory on the node; instances live below Dir/cells.
+	Dir string
+	// Self is the path of the agent's executable. It must call Shim when its
+	// first argument is ShimCommand, and platform.Main when it is "platform".
+	Self string
+	// Now is the testbed's time in nanoseconds, for events.
+	Now func() int64
+	// OnEvent gets each change that was not asked for. It must not block.
+	OnEvent func(protocol.ComponentEvent)
+	Logger  *slog.Logger
+}
+
+// Supervisor runs instances of components. It is safe for several goroutines.
+type Supervisor struct {
+	Options
+	groups *groups
+
+	mu       sync.Mutex
+	seq      int
+	running  map[key]*instance
+	exits    map[key]int // unasked exits so far: a start after one is a restart
+	restarts map[key]int
+	nursery  *nursery // nil while nothing runs
+}
+
+// key names an instance on this node.
+type key struct {
+	name   string
+	number int
+}
+
+func (k key) String() string { return k.name + "-" + strconv.Itoa(k.number) }
+
+// New returns a Supervisor. It starts nothing.
+func New(o Options) *Supervisor {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if dir, err := filepath.Abs(o.Dir); err == nil {
+		o.Dir = dir
+	}
+	return &Supervisor{
+		Options: o, groups: findGroups("/proc", o.Dir),
+		running: make(map[key]*instance), exits: make(map[key]int), restarts: make(map[key]int),
+	}
+}
+
+// Names become parts of paths.
+var safeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
+
+// Start starts an instance and returns when it is ready. Its error is a
+// *protocol.Error: bad_request for a spec that cannot be run, component_failed
+// with the instance's last lines when it ended, deadline when it was not ready
+// within spec.ReadyTimeout (30 s unless given). Nothing is left of an instance
+// that did not become ready, except for its log.
+func (s *Supervisor) Start(ctx context.Context, spec protocol.ComponentSpec) (protocol.ComponentStarted, error) {
+	k := key{spec.Name, spec.Instance}
+	if err := checkSpec(spec); err != nil {
+		return protocol.ComponentStarted{}, &protocol.Error{Code: "bad_request", Text: fmt.Sprintf("component %s: %v", k, err)}
+	}
+	in, err := s.launch(k, spec)
+	if err != nil {
+		return protocol.ComponentStarted{}, err
+	}
+	ready := in.awaitReady(ctx)
+	if ready == nil && !in.life.CompareAndSwap(starting, live) {
+		ready = in.tooEarly()
+	}
+	if ready != nil {
+		if err := in.kill(); err != nil {
+			s.Logger.Error("component that was not ready", "error", err)
+		}
+		ready.Log = in.log.last()
+		return protocol.ComponentStarted{}, ready
+	}
+	return protocol.ComponentStarted{PID: in.pid, LimitsEnforced: in.limitsReason == "", LimitsReason: in.limitsReason}, nil
+}
+
+// checkSpec refuses what could not even be tried.
+func checkSpec(spec protocol.ComponentSpec) error {
+	switch {
+	case !safeName.MatchString(spec.Name):
+		return fmt.Errorf("name %q: use letters, digits, - and _", spec.Name)
+	case !safeName.MatchString(spec.Cell):
+		return fmt.Errorf("cell %q: use letters, digits, - and _", spec.Cell)
+	case spec.Instance < 1:
+		return fmt.Errorf("instance %d: they count from 1", spec.Instance)
+	case spec.Kind == "":
+		return errors.New("it has no kind")
+	case spec.Kind == KindProcess && (len(spec.Command) == 0 || spec.Command[0] == ""):
+		return errors.New("it has no command")
+	case spec.LimitCPU < 0 || spec.LimitMemory < 0:
+		return errors.New("a limit is negative")
+	}
+	if _, err := stopSignal(spec.StopSignal); err != nil {
+		return err
+	}
+	if spec.ReadyLog != "" {
+		if _, err := regexp.Compile(spec.ReadyLog); err != nil {
+			return fmt.Errorf("ready: %w", err)
+		}
+	}
+	return nil
+}
+
+// launch starts the process and enters it among the running.
+func (s *Supervisor) launch(k key, spec protocol.ComponentSpec) (*instance, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if in := s.running[k]; in != nil {
+		return nil, &protocol.Error{Code: "bad_request", Text: fmt.Sprintf("component %s runs already, with pid %d: stop it first", k, in.pid)}
+	}
+	if s.nursery == nil {
+		s.nursery = newNursery(s.Self, s.Logger)
+	}
+	in := newInstance(s, k, spec)
+	if err := in.start(s.nursery); err != nil {
+		s.quiet()
+		return nil, &protocol.Error{Code: "component_failed", Text: fmt.Sprintf("component %s: %v", k, err), Log: in.log.last()}
+	}
+	s.seq++
+	in.seq = s.seq
+	if s.exits[k] > 0 {
+		s.exits[k]--
+		s.restarts[k]++
+	}
+	in.restarts = s.restarts[k]
+	s.running[k] = in
+	return in, nil
+}
+
+// ended takes an instance out of the running.
+func (s *Supervisor) ended(in *instance, asked bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running[in.key] == in {
+		delete(s.running, in.key)
+	}
+	if asked {
+		delete(s.exits, in.key)
+		delete(s.restarts, in.key)
+	} else {
+		s.exits[in.key]++
+	}
+	s.nursery.forget(in)
+	s.quiet()
+}
+
+// quiet lets go of the nursery when nothing runs. The caller holds mu.
+func (s *Supervisor) quiet() {
+	if len(s.running) == 0 && s.nursery != nil {
+		s.nursery.close()
+		s.nursery = nil
+	}
+}
+
+// Stop ends an instance: its stop signal to its process group, and after its stop
+// timeout, or when ctx is done, SIGKILL to all that is left of it. Stopping one
+// that does not run is no error.
+func (s *Supervisor) Stop(ctx context.Context, name string, instance int) error {
+	s.mu.Lock()
+	in := s.running[key{name, instance}]
+	s.mu.Unlock()
+	if in == nil {
+		return nil
+	}
+	return in.stop(ctx)
+}
+
+// StopAll ends all instances, the one started last first. It goes on after an
+// error.
+func (s *Supervisor) StopAll(ctx context.Context) error {
+	var errs []error
+	for _, in := range slices.Backward(s.list()) {
+		errs = append(errs, in.stop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// list returns the running instances in the order of their start.
+func (s *Supervisor) list() []*instance {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*instance, 0, len(s.running))
+	for _, in := range s.running {
+		all = append(all, in)
+	}
+	slices.SortFunc(all, func(a, b *instance) int { return cmp.Compare(a.seq, b.seq) })
+	return all
+}
+
+// Running names the running instances ("gateway-1") in the order of their start.
+func (s *Supervisor) Running() []string {
+	var names []string
+	for _, in := range s.list() {
+		names = append(names, in.String())
+	}
+	return names
+}
+
+// Sample reads what each running instance has used so far. CPU time never
+// decreases; memory is what could not be reclaimed at once.
+func (s *Supervisor) Sample() []protocol.ComponentSample {
+	var table processTable // read once, and only where an instance needs it
+	var samples []protocol.ComponentSample
+	for _, in := range s.list() {
+		samples = append(samples, protocol.ComponentSample{
+			Name: in.name, Instance: in.number, PID: in.pid,
+			ProcessSample: in.usage(&table),
+			Restarts:      in.restarts,
+			Counters:      in.counters.Load(),
+		})
+	}
+	return samples
+}
+
+// cellDir is where a cell's instances live.
+func (s *Supervisor) cellDir(cell string) (string, error) {
+	dir := filepath.Join(s.Dir, "cells", cell)
+	return dir, os.MkdirAll(dir, 0o700)
+}
