@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -59,35 +60,33 @@ const (
 	maxCommandLine   = 128 << 10 // one argument of execve, which sh -c gets
 )
 
-// line is the command as the node's login shell takes it.
-func (c Command) line() (string, error) {
+// line is the command as the node's login shell takes it. Its processes carry
+// mark in their environment.
+func (c Command) line(mark string) (string, error) {
 	if len(c.Args) == 0 || c.Args[0] == "" {
 		return "", errors.New("a command without a program")
+	}
+	if c.Args[0][0] == '-' || strings.Contains(c.Args[0], "=") {
+		return "", fmt.Errorf("%q as a program: env would take it for something else", c.Args[0])
 	}
 	var b strings.Builder
 	if c.Dir != "" {
 		fmt.Fprintf(&b, "cd %s && ", Quote(c.Dir))
 	}
-	b.WriteString("exec ")
-	if len(c.Env) > 0 {
-		b.WriteString("env ")
-		names := make([]string, 0, len(c.Env))
-		for name := range c.Env {
-			if !isEnvName(name) {
-				return "", fmt.Errorf("%q is no name of an environment variable", name)
-			}
-			names = append(names, name)
+	b.WriteString("exec env " + markVariable + "=" + mark)
+	names := make([]string, 0, len(c.Env))
+	for name := range c.Env {
+		if !isEnvName(name) {
+			return "", fmt.Errorf("%q is no name of an environment variable", name)
 		}
-		sort.Strings(names)
-		for _, name := range names {
-			b.WriteString(Quote(name+"="+c.Env[name]) + " ")
-		}
+		names = append(names, name)
 	}
-	for i, arg := range c.Args {
-		if i > 0 {
-			b.WriteByte(' ')
-		}
-		b.WriteString(Quote(arg))
+	sort.Strings(names)
+	for _, name := range names {
+		b.WriteString(" " + Quote(name+"="+c.Env[name]))
+	}
+	for _, arg := range c.Args {
+		b.WriteString(" " + Quote(arg))
 	}
 	line := b.String()
 	switch {
@@ -125,7 +124,8 @@ func isEnvName(s string) bool {
 // ctx ends first the command is killed.
 func (n *Node) Run(ctx context.Context, c Command) (Result, error) {
 	what := c.name()
-	line, err := c.line()
+	mark := newMark()
+	line, err := c.line(mark)
 	if err != nil {
 		return Result{Status: -1}, n.fail(BadConfig, err, "", false)
 	}
@@ -157,10 +157,10 @@ func (n *Node) Run(ctx context.Context, c Command) (Result, error) {
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
-		n.kill(session, ended)
+		n.kill(session, mark, ended)
 		err = ctx.Err()
 	case <-out.over:
-		n.kill(session, ended)
+		n.kill(session, mark, ended)
 		err = n.fail(CommandFailed, fmt.Errorf("%s: more than %d bytes of output", what, limit), "", false)
 	case <-n.done:
 		err = n.err
@@ -190,20 +190,67 @@ func (n *Node) feed(session *ssh.Session, stdin io.Reader) error {
 	return nil
 }
 
-// kill ends a command. It waits a little for the node to say so, and leaves it
-// to the end of the link if it does not.
-func (n *Node) kill(session *ssh.Session, ended <-chan error) {
+// markVariable tells the processes of one command from all others.
+const markVariable = "BELA_COMMAND"
+
+func newMark() string { return strings.ToLower(rand.Text()) }
+
+// killGrace bounds the killing of a command; on a link that is stuck it is left
+// to the link's end.
+const killGrace = 3 * time.Second
+
+// kill ends a command and waits until the node says so. OpenSSH passes no
+// signals on for root, and closing a session leaves its processes alone, so a
+// command of its own ends them by their mark.
+func (n *Node) kill(session *ssh.Session, mark string, ended <-chan error) {
+	ctx, cancel := context.WithTimeout(context.Background(), killGrace)
+	defer cancel()
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		_ = session.Signal(ssh.SIGKILL)
+		_ = n.killMarked(ctx, mark)
 		_ = session.Close()
 	}()
-	grace := time.NewTimer(time.Second)
-	defer grace.Stop()
-	select {
-	case <-ended:
-	case <-grace.C:
-	case <-n.done:
+	for _, c := range []<-chan struct{}{done, waited(ended)} {
+		select {
+		case <-c:
+		case <-ctx.Done():
+			_ = session.Close()
+			return
+		case <-n.done:
+			return
+		}
 	}
+}
+
+func waited(ended <-chan error) <-chan struct{} {
+	c := make(chan struct{})
+	go func() { defer close(c); <-ended }()
+	return c
+}
+
+// killMarked takes a session beside those that commands use, one at a time:
+// the ones to kill may hold all of them.
+func (n *Node) killMarked(ctx context.Context, mark string) error {
+	select {
+	case n.killing <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-n.killing }()
+	session, err := n.client.NewSession()
+	if err != nil {
+		return err
+	}
+	defer session.Close() //nolint:errcheck // it has ended
+	stop := context.AfterFunc(ctx, func() { _ = session.Close() })
+	defer stop()
+	// Twice, as a process may have been making another.
+	return session.Run("exec /bin/sh -c " + Quote(`for again in 1 2; do
+pids=$(grep -lzxF -e "$1" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3)
+[ -z "$pids" ] || kill -KILL $pids 2>/dev/null
+done`) + " sh " + markVariable + "=" + mark)
 }
 
 // commandFailed makes an *Error of what ended a command, and notes the status.

@@ -27,6 +27,7 @@ type Node struct {
 	closers []io.Closer // outermost connection first
 
 	sessions chan struct{} // holds one token a session in use
+	killing  chan struct{} // the same for the one session that ends commands
 	workers  sync.WaitGroup
 
 	done chan struct{}
@@ -47,6 +48,7 @@ func newNode(t Target, client *ssh.Client, closers []io.Closer) *Node {
 		client:   client,
 		closers:  closers,
 		sessions: make(chan struct{}, maxSessions),
+		killing:  make(chan struct{}, 1),
 		done:     make(chan struct{}),
 	}
 	n.workers.Go(func() {

@@ -21,7 +21,8 @@ const closeGrace = 3 * time.Second
 // the end of its standard error. Stdin and MaxOutput of the command are not used.
 func (n *Node) Stream(ctx context.Context, c Command) (io.ReadWriteCloser, error) {
 	what := c.name()
-	line, err := c.line()
+	mark := newMark()
+	line, err := c.line(mark)
 	if err != nil {
 		return nil, n.fail(BadConfig, err, "", false)
 	}
@@ -29,7 +30,7 @@ func (n *Node) Stream(ctx context.Context, c Command) (io.ReadWriteCloser, error
 	if err != nil {
 		return nil, err
 	}
-	s := &stream{node: n, session: session, what: what, stderr: &tailBuffer{limit: maxErrorText}, ended: make(chan struct{})}
+	s := &stream{node: n, session: session, what: what, mark: mark, stderr: &tailBuffer{limit: maxErrorText}, ended: make(chan struct{})}
 	if err := s.start(ctx, line); err != nil {
 		_ = session.Close()
 		release()
@@ -49,6 +50,7 @@ type stream struct {
 	node    *Node
 	session *ssh.Session
 	what    string
+	mark    string
 	in      io.WriteCloser
 	out     io.Reader
 	stderr  *tailBuffer
@@ -147,7 +149,7 @@ func (s *stream) Close() error {
 	case <-grace.C:
 	}
 	ended := make(chan error)
-	go func() { <-s.ended; close(ended) }()
-	s.node.kill(s.session, ended)
+	s.node.workers.Go(func() { <-s.ended; close(ended) })
+	s.node.kill(s.session, s.mark, ended)
 	return nil
 }

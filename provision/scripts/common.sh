@@ -52,11 +52,12 @@ agent_pid() {
   runs_agent "$pid" && echo "$pid"
 }
 
-# processes prints the numbers of all processes that run from the directory,
-# work in it, or were started by its agent.
+# processes prints the numbers of all processes that the agent started, and in a
+# directory that is bela's also of those that run from it or work in it.
 processes() {
   {
-    ls -l /proc/[0-9]*/exe /proc/[0-9]*/cwd 2>/dev/null |
+    grep -lzxF -e "BELA_DIR=$real" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3
+    owned && ls -l /proc/[0-9]*/exe /proc/[0-9]*/cwd 2>/dev/null |
       BELA_AT="$real" awk '
         BEGIN { at = ENVIRON["BELA_AT"] }
         {
@@ -64,7 +65,6 @@ processes() {
           j = index(line, " -> "); target = substr(line, j + 4)
           if (i && j && (target == at || index(target, at "/") == 1)) { split(line, part, "/"); print part[3] }
         }'
-    grep -lzxF -e "BELA_DIR=$real" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3
   } | sort -n -u
 }
 

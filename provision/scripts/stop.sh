@@ -1,6 +1,5 @@
 # Ends the agent, and then whatever it left. $2 and $3 are how long each may
 # take to end when asked, in tenths of a second.
-[ -d "$dir" ] || exit 0
 wait_for() { # wait_for TENTHS PID: until it has ended
   left=$1
   while lives "$2" && [ "$left" -gt 0 ]; do
@@ -24,5 +23,5 @@ if [ -n "$pids" ]; then
   say "these processes do not end even when killed:" $pids
   exit 23
 fi
-rm -f -- "$dir/run/agent.sock" "$dir/run/agent.pid"
+! owned || rm -f -- "$dir/run/agent.sock" "$dir/run/agent.pid"
 exit 0
