@@ -53,7 +53,7 @@ type Run struct {
 	environment Environment
 	dimensions  []string
 	cells       map[int]measure.Cell // by position: what the CSV files are made of
-	done        map[int]bool    // positions that the journal says are done
+	done        map[int]bool         // positions that the journal says are done
 
 	stop    chan struct{}
 	stopped chan struct{}

@@ -1,0 +1,449 @@
+package report
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"bela/measure"
+	"bela/store"
+)
+
+// Options say what a report shows.
+type Options struct {
+	// Width of the text in columns; 0 is 100. Below 60 is taken as 60.
+	Width int
+	// Color uses ANSI colours in the text.
+	Color bool
+	// Instances lists each instance of a component instead of their sum.
+	Instances bool
+}
+
+// document is what all three forms show, in order.
+type document struct {
+	Title    string
+	Subtitle string
+	Facts    []string
+	Cells    table
+	CPU      table
+	Memory   table
+	Sections []section
+	Chart    *chart
+	Dir      string
+}
+
+// section is a list of lines under a heading; each may have a tone.
+type section struct {
+	Title string
+	Items []item
+}
+
+type item struct {
+	Tone tone
+	Text string
+}
+
+// tone is how a thing is to be taken.
+type tone string
+
+const (
+	plain tone = ""
+	good  tone = "good"
+	fair  tone = "fair"
+	bad   tone = "bad"
+)
+
+// table has a head and rows of equally many fields.
+type table struct {
+	Title   string
+	Note    string
+	Columns []column
+	Rows    [][]field
+}
+
+type column struct {
+	Head string
+	// Rank is the order in which columns are left out where there is no room,
+	// the highest first; 0 stays.
+	Rank int
+	Left bool // aligned; numbers are not
+}
+
+type field struct {
+	Text string
+	Tone tone
+}
+
+// missing stands for a number that was not taken.
+const missing = "–"
+
+func newDocument(run *store.Reader, o Options) document {
+	d := document{
+		Title:    run.Plan.Experiment,
+		Subtitle: clean(run.Plan.Description),
+		Facts:    facts(run),
+		Cells:    cellTable(run),
+		Chart:    newChart(run),
+		Dir:      run.Dir,
+	}
+	d.CPU, d.Memory = componentTables(run, o.Instances)
+	for _, s := range []section{reasons(run), expectations(run), drops(run), remarks(run), absent(run)} {
+		if len(s.Items) > 0 {
+			d.Sections = append(d.Sections, s)
+		}
+	}
+	return d
+}
+
+func facts(run *store.Reader) []string {
+	count := map[measure.Verdict]int{}
+	for _, c := range run.Cells {
+		count[c.Verdict]++
+	}
+	e := run.Environment
+	cells := fmt.Sprintf("%d of %d cells measured: %d valid, %d degraded, %d invalid",
+		len(run.Cells), max(len(run.Plan.Cells), len(run.Cells)), count[measure.Valid], count[measure.Degraded], count[measure.Invalid])
+	machines := fmt.Sprintf("%d nodes", len(e.Nodes))
+	if len(e.Nodes) == 1 {
+		machines = "1 node"
+	}
+	if e.Lab {
+		machines += ", all on this machine (loopback lab)"
+	}
+	return []string{
+		"run " + clean(state(run)),
+		cells,
+		fmt.Sprintf("%s; seed %d; bela %s", machines, e.Seed, clean(e.BelaVersion)),
+	}
+}
+
+// state is the run's beginning and how it ended.
+func state(run *store.Reader) string {
+	s := "of " + run.Environment.StartedAt.UTC().Format("2006-01-02 15:04:05 UTC")
+	switch end := run.Finished(); {
+	case end != nil:
+		s += ", finished " + end.Time.UTC().Format("2006-01-02 15:04:05 UTC")
+		if end.Reason != "" {
+			s += ": " + end.Reason
+		}
+	case run.Running:
+		s += ", still going on"
+	default:
+		s += ", broken off"
+		if n := len(run.Journal); n > 0 {
+			s += " after " + run.Journal[n-1].Time.UTC().Format(time.TimeOnly)
+		}
+	}
+	return s
+}
+
+// label names a cell: its number, and its repetition where there are several.
+func label(run *store.Reader, number, repetition int) string {
+	if run.Plan.Repetitions > 1 {
+		return fmt.Sprintf("%d/%d", number, repetition)
+	}
+	return strconv.Itoa(number)
+}
+
+func cellTable(run *store.Reader) table {
+	t := table{Title: "Cells", Columns: []column{{Head: "cell"}}}
+	if run.Plan.Repetitions > 1 {
+		t.Note = "cell/repetition; latency in ms from the intended send time"
+	} else {
+		t.Note = "latency in ms from the intended send time"
+	}
+	for _, name := range run.Plan.Dimensions {
+		t.Columns = append(t.Columns, column{Head: clean(name)})
+	}
+	t.Columns = append(t.Columns,
+		column{Head: "verdict", Left: true},
+		column{Head: "published", Rank: 1}, column{Head: "delivered"}, column{Head: "dropped"},
+		column{Head: "p50"}, column{Head: "p99"},
+		column{Head: "offered/s", Rank: 4}, column{Head: "delivered/s", Rank: 2},
+		column{Head: "clock ±ms", Rank: 3})
+	for _, c := range run.Cells {
+		row := []field{{Text: label(run, c.Number, c.Repetition)}}
+		for _, name := range run.Plan.Dimensions {
+			row = append(row, field{Text: dimension(c.Dimensions, name)})
+		}
+		row = append(row, field{Text: clean(string(c.Verdict)), Tone: verdictTone(c.Verdict)})
+		for _, n := range []int64{c.Ledger.Published, c.Ledger.Delivered, c.Ledger.Dropped} {
+			f := field{Text: missing}
+			if store.HasLedger(c) {
+				f.Text = strconv.FormatInt(n, 10)
+			}
+			row = append(row, f)
+		}
+		if store.HasLedger(c) && c.Ledger.Dropped > 0 {
+			row[len(row)-1].Tone = fair
+		}
+		for _, v := range []*float64{c.Latency.P50, c.Latency.P99, c.OfferedRate, c.DeliveredRate, c.ClockErrorMS} {
+			row = append(row, field{Text: number(v)})
+		}
+		t.Rows = append(t.Rows, row)
+	}
+	return t
+}
+
+func verdictTone(v measure.Verdict) tone {
+	switch v {
+	case measure.Valid:
+		return good
+	case measure.Degraded:
+		return fair
+	default:
+		return bad
+	}
+}
+
+func dimension(dimensions []measure.Dimension, name string) string {
+	for _, d := range dimensions {
+		if d.Name == name {
+			return clean(store.FormatValue(d.Value))
+		}
+	}
+	return missing
+}
+
+// number writes three significant digits, or all before the point.
+func number(v *float64) string {
+	switch {
+	case v == nil || math.IsNaN(*v) || math.IsInf(*v, 0):
+		return missing
+	case *v == 0:
+		return "0"
+	}
+	switch digits := int(math.Floor(math.Log10(math.Abs(*v)))); {
+	case digits >= 2:
+		return strconv.FormatFloat(*v, 'f', 0, 64)
+	case digits < -4:
+		return strconv.FormatFloat(*v, 'g', 3, 64)
+	default:
+		return strconv.FormatFloat(*v, 'f', 2-digits, 64)
+	}
+}
+
+// use is the resource use of a component's instances in one cell, summed.
+type use struct{ mean, most, memory *float64 }
+
+func (u *use) add(c measure.Component) {
+	sum := func(to **float64, v *float64) {
+		if v == nil {
+			return
+		}
+		total := *v
+		if *to != nil {
+			total += **to
+		}
+		*to = &total
+	}
+	sum(&u.mean, c.CPUMean)
+	sum(&u.most, c.CPUMax)
+	sum(&u.memory, c.MemoryMax)
+}
+
+// componentTables have a row for each component and a column for each cell.
+func componentTables(run *store.Reader, instances bool) (cpu, memory table) {
+	var names []string // in the order of their first appearance
+	uses := map[string]map[int]*use{}
+	several := false
+	for i, c := range run.Cells {
+		for _, k := range c.Components {
+			name := clean(k.Component)
+			if instances {
+				name += "/" + strconv.Itoa(k.Instance)
+			}
+			several = several || (k.Instance > 1 && !instances)
+			if uses[name] == nil {
+				uses[name] = map[int]*use{}
+				names = append(names, name)
+			}
+			if uses[name][i] == nil {
+				uses[name][i] = &use{}
+			}
+			uses[name][i].add(k)
+		}
+	}
+	if len(names) == 0 {
+		return cpu, memory
+	}
+	cpu = table{Title: "CPU, mean/max", Note: "thousandths of a core", Columns: []column{{Head: "component", Left: true}}}
+	memory = table{Title: "Memory, max", Note: "MiB", Columns: []column{{Head: "component", Left: true}}}
+	if several {
+		cpu.Note += "; summed over instances, so that a maximum is an upper bound"
+		memory.Note += "; summed over instances"
+	}
+	for _, c := range run.Cells {
+		head := column{Head: "cell " + label(run, c.Number, c.Repetition)}
+		cpu.Columns, memory.Columns = append(cpu.Columns, head), append(memory.Columns, head)
+	}
+	for _, name := range names {
+		cpuRow, memoryRow := []field{{Text: name}}, []field{{Text: name}}
+		for i := range run.Cells {
+			cpuText, memoryText := missing, missing
+			if u := uses[name][i]; u != nil {
+				memoryText = number(u.memory)
+				if u.mean != nil || u.most != nil {
+					cpuText = number(u.mean) + "/" + number(u.most)
+				}
+			}
+			cpuRow, memoryRow = append(cpuRow, field{Text: cpuText}), append(memoryRow, field{Text: memoryText})
+		}
+		cpu.Rows, memory.Rows = append(cpu.Rows, cpuRow), append(memory.Rows, memoryRow)
+	}
+	return cpu, memory
+}
+
+func reasons(run *store.Reader) section {
+	s := section{Title: "Why cells are not valid"}
+	for _, c := range run.Cells {
+		for _, r := range c.Reasons {
+			s.Items = append(s.Items, item{verdictTone(r.Verdict), fmt.Sprintf("cell %s %s: %s", label(run, c.Number, c.Repetition), clean(string(r.Verdict)), clean(r.Text))})
+		}
+		if c.Verdict != measure.Valid && len(c.Reasons) == 0 {
+			s.Items = append(s.Items, item{verdictTone(c.Verdict), fmt.Sprintf("cell %s %s: no reason is stored", label(run, c.Number, c.Repetition), clean(string(c.Verdict)))})
+		}
+	}
+	return s
+}
+
+func expectations(run *store.Reader) section {
+	s := section{Title: "Expectations"}
+	names := slices.Clone(run.Plan.Expectations)
+	for _, c := range run.Cells {
+		for _, o := range c.Outcomes {
+			if !slices.Contains(names, o.Name) {
+				names = append(names, o.Name)
+			}
+		}
+	}
+	for _, name := range names {
+		held := 0
+		var failed, unknown []string
+		for _, c := range run.Cells {
+			for _, o := range c.Outcomes {
+				if o.Name != name {
+					continue
+				}
+				where := "cell " + label(run, c.Number, c.Repetition)
+				if o.Message != "" {
+					where += " (" + clean(o.Message) + ")"
+				}
+				switch o.State {
+				case "held":
+					held++
+				case "failed":
+					failed = append(failed, where)
+				default:
+					unknown = append(unknown, where)
+				}
+			}
+		}
+		text, t := fmt.Sprintf("%s: held in %s", clean(name), cells(held)), good
+		switch {
+		case len(failed) > 0:
+			t = bad
+			text = fmt.Sprintf("%s: failed in %s; held in %s", clean(name), strings.Join(failed, ", "), cells(held))
+		case len(unknown) > 0 || held == 0:
+			t = fair
+		}
+		if len(unknown) > 0 {
+			text += "; unknown in " + strings.Join(unknown, ", ")
+		}
+		s.Items = append(s.Items, item{t, text})
+	}
+	return s
+}
+
+func cells(n int) string {
+	if n == 1 {
+		return "1 cell"
+	}
+	return strconv.Itoa(n) + " cells"
+}
+
+func drops(run *store.Reader) section {
+	s := section{Title: "Drops by hop"}
+	for _, c := range run.Cells {
+		var hops []string
+		var counted int64
+		for _, hop := range slices.Sorted(maps.Keys(c.DropsByHop)) {
+			for _, reason := range slices.Sorted(maps.Keys(c.DropsByHop[hop])) {
+				if n := c.DropsByHop[hop][reason]; n > 0 {
+					counted += n
+					hops = append(hops, fmt.Sprintf("%s %s %d", clean(hop), clean(reason), n))
+				}
+			}
+		}
+		if len(hops) > 0 {
+			s.Items = append(s.Items, item{plain, fmt.Sprintf("cell %s: %s (the components count %d themselves, the ledger %d dropped)",
+				label(run, c.Number, c.Repetition), strings.Join(hops, ", "), counted, c.Ledger.Dropped)})
+		}
+	}
+	return s
+}
+
+// remarks are counts that say something only when they are not zero.
+func remarks(run *store.Reader) section {
+	s := section{Title: "Also counted"}
+	for _, c := range run.Cells {
+		var said []string
+		for _, n := range []struct {
+			count int64
+			what  string
+		}{
+			{c.Ledger.Unsent, "unsent"}, {c.Ledger.Failed, "failed to publish"}, {c.Ledger.Late, "late"},
+			{c.Ledger.Unknown, "of unknown fate"}, {c.Ledger.Duplicated, "duplicated"}, {c.Ledger.Reordered, "reordered"},
+			{c.Ledger.InDoubt, "without acknowledgement"}, {c.Ledger.Phantom, "never sent"},
+			{c.NegativeLatencies, "latencies below zero"},
+		} {
+			if n.count > 0 {
+				said = append(said, fmt.Sprintf("%d %s", n.count, n.what))
+			}
+		}
+		if len(said) > 0 {
+			s.Items = append(s.Items, item{plain, fmt.Sprintf("cell %s: %s", label(run, c.Number, c.Repetition), strings.Join(said, ", "))})
+		}
+	}
+	return s
+}
+
+func absent(run *store.Reader) section {
+	s := section{Title: "Not measured"}
+	for _, m := range run.Missing() {
+		text := "cell " + label(run, m.Number, m.Repetition)
+		var at []string
+		for _, v := range m.Values {
+			at = append(at, clean(v.Name)+"="+clean(store.FormatValue(v.Value)))
+		}
+		if len(at) > 0 {
+			text += " (" + strings.Join(at, ", ") + ")"
+		}
+		for _, e := range slices.Backward(run.Journal) {
+			if e.Position == m.Position && e.Kind == store.CellFailed && e.Reason != "" {
+				text += ": " + clean(e.Reason)
+				break
+			}
+		}
+		s.Items = append(s.Items, item{bad, text})
+	}
+	if len(s.Items) > 0 && !run.Running {
+		s.Items = append(s.Items, item{plain, "to measure what is missing: bela resume " + clean(run.Dir)})
+	}
+	return s
+}
+
+// clean makes foreign text safe for a terminal and fit for one line: control
+// characters become spaces.
+func clean(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || (r >= 0x7f && r < 0xa0) || r == '\u2028' || r == '\u2029' || (r >= '\u202a' && r <= '\u202e') || (r >= '\u2066' && r <= '\u2069') {
+			return ' '
+		}
+		return r
+	}, text)
+}
