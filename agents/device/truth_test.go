@@ -472,6 +472,18 @@ func TestStalledBrokerHoldsUpNobodyElse(t *testing.T) {
 	if stalled == 0 {
 		t.Error("the stalled connection stopped nothing: the test does not test")
 	}
+	if failed := r.fleet.Sample().Failed; failed == 0 {
+		t.Error("no write to the stalled connections timed out")
+	}
+	// Only devices on the good connection are heard. None of their messages may
+	// have waited for a stalled write, which takes half a second.
+	all := new(measure.Histogram)
+	for _, s := range r.crowd.Collect().Latency {
+		all.Merge(s.Latency)
+	}
+	if p99, _ := all.Quantile(0.99); p99 > 250e6 {
+		t.Errorf("the 99th percentile of the latency beside the stalled connections is %v", time.Duration(p99))
+	}
 	t.Logf("errors %v", d.Errors)
 }
 

@@ -91,12 +91,26 @@ func (p *Proxy) accept() {
 			}
 			continue
 		}
+		// Small buffers, so that a frozen wire soon is a full one.
+		_ = client.(*net.TCPConn).SetReadBuffer(32 << 10)
 		p.mu.Lock()
 		p.pairs[client] = broker
 		p.mu.Unlock()
 		p.running.Go(func() { p.pipe(broker, client) })
 		p.running.Go(func() { p.pipe(client, broker) })
 	}
+}
+
+// thawed waits while the proxy is frozen; false when it was closed meanwhile.
+func (p *Proxy) thawed() bool {
+	for p.frozen.Load() {
+		select {
+		case <-p.closed:
+			return false
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return true
 }
 
 // chunk is bytes and when they came in.
@@ -111,6 +125,9 @@ func (p *Proxy) pipe(to, from net.Conn) {
 	p.running.Go(func() {
 		defer close(chunks)
 		for {
+			if !p.thawed() {
+				return
+			}
 			data := make([]byte, 16<<10)
 			n, err := from.Read(data)
 			if n > 0 {
@@ -123,12 +140,7 @@ func (p *Proxy) pipe(to, from net.Conn) {
 	})
 	for c := range chunks {
 		time.Sleep(time.Until(c.at.Add(p.delay)))
-		for p.frozen.Load() {
-			select {
-			case <-p.closed:
-			case <-time.After(time.Millisecond):
-				continue
-			}
+		if !p.thawed() {
 			break
 		}
 		if _, err := to.Write(c.data); err != nil {
