@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -80,7 +81,12 @@ func NewDashboard(in, out *os.File, opts Options) (*Dashboard, error) {
 		tea.WithColorProfile(d.profile), tea.WithoutSignalHandler(), tea.WithFPS(10))
 	go func() {
 		defer close(d.ended)
-		_, d.ran = d.program.Run()
+		last, err := d.program.Run()
+		d.ran = err
+		if m, ok := last.(model); ok && err == nil {
+			// Nothing to be done where that fails: the terminal is gone.
+			_, _ = io.WriteString(d.out, m.takeAway())
+		}
 	}()
 	go d.feed()
 	return d, nil
@@ -132,7 +138,6 @@ func (d *Dashboard) feed() {
 			default:
 			}
 			d.flush(true)
-			d.program.Send(endMsg{})
 			d.program.Quit()
 			return
 		case <-d.ended:

@@ -1,16 +1,15 @@
 package tui
 
 import (
+	"strings"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/ansi"
 )
 
 // frameMsg carries a state to be drawn.
 type frameMsg struct{ state state }
-
-// endMsg takes the dashboard away.
-type endMsg struct{}
 
 // againAfter is the shortest time between two presses that count as two: a key
 // that is held down must not turn a clean stop into a hard one.
@@ -25,7 +24,6 @@ type model struct {
 	width, height int
 	pressed       time.Time // when the run was last asked to stop
 	content       string    // drawn from the above; drawing is too dear for every message
-	ended         bool
 }
 
 func newModel(d *Dashboard) model { return model{dash: d, state: newState()} }
@@ -39,16 +37,13 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
 		m.width, m.height = msg.Width, msg.Height
+		m.view.Tall = 0
 		m.dash.width.Store(int64(msg.Width))
-		// What the old size left on the screen cannot be trusted.
-		cmd = tea.ClearScreen
 	case frameMsg:
 		m.state = msg.state
 		m.view.follow(m.state.Log)
 	case tea.KeyPressMsg:
 		m, cmd = m.key(msg)
-	case endMsg:
-		m.ended = true
 	default:
 		return m, nil
 	}
@@ -95,12 +90,28 @@ func (m model) interrupt() (model, tea.Cmd) {
 }
 
 // draw fills content. The frame is a line lower than the terminal: Bubble Tea
-// needs that line to print above it.
+// needs that line to print above it. It never gets lower while the terminal
+// stays as it is, for Bubble Tea then loses track of the cursor and leaves the
+// top of the old frame behind.
 func (m *model) draw() {
 	m.content = ""
-	if !m.ended && m.width > 0 && m.height > 1 {
+	if m.width > 0 && m.height > 1 {
 		m.content = render(&m.state, m.view, m.width, m.height-1)
+		m.view.Tall = strings.Count(m.content, "\n") + 1
 	}
+}
+
+// takeAway is what clears the last frame from the terminal, once the program
+// has ended and left the cursor in the frame's last line.
+func (m model) takeAway() string {
+	if m.content == "" {
+		return ""
+	}
+	out := "\r"
+	if n := strings.Count(m.content, "\n"); n > 0 {
+		out += ansi.CursorUp(n)
+	}
+	return out + ansi.EraseScreenBelow
 }
 
 // View implements tea.Model.

@@ -88,12 +88,12 @@ func (s *state) sayNode(d event.NodeState) note {
 	if about := strings.TrimSpace(n.Role + " " + n.Address); about != "" && n.State == "connecting" {
 		who += " (" + about + ")"
 	}
-	note := note{Text: "node " + who + " " + n.State, Logged: true, Tone: faintTone}
+	note := note{Text: "node " + who + " " + n.State, Logged: d.State == "ready", Tone: faintTone}
 	if n.Detail != "" {
 		note.Text += ": " + n.Detail
 	}
 	if d.State == "lost" {
-		note.Tone, note.Lasting = badTone, true
+		note.Tone, note.Lasting, note.Logged = badTone, true, true
 	}
 	return note
 }
@@ -160,12 +160,14 @@ func (s *state) sayComponent(d event.ComponentState) []note {
 	if c.Detail != "" {
 		text += ": " + c.Detail
 	}
-	first := note{Text: text, Logged: true, Tone: faintTone}
+	first := note{Text: text, Tone: faintTone}
 	switch d.State {
+	case "ready":
+		first.Logged = true
 	case "exited":
-		first.Tone, first.Lasting = badTone, true
+		first.Tone, first.Lasting, first.Logged = badTone, true, true
 	case "restarted":
-		first.Tone, first.Lasting = warnTone, true
+		first.Tone, first.Lasting, first.Logged = warnTone, true, true
 	}
 	ns := []note{first}
 	tail := d.Log[max(0, len(d.Log)-maxLogTail):]

@@ -64,15 +64,26 @@ func (d *drawing) draw() []string {
 		if title > 0 {
 			out = append(out, sec.title)
 		}
-		out = append(out, sec.draw(sec.rows)...)
+		// Blank lines keep the picture's height: one that jumps is hard to read.
+		lines := sec.draw(sec.rows)
+		out = append(out, lines...)
+		for range sec.rows - len(lines) {
+			out = append(out, "")
+		}
+	}
+	for len(out)+len(foot) < min(d.v.Tall, d.height) {
+		out = append(out, "")
 	}
 	return append(out, foot...)
 }
 
-// sections lists the parts from top to bottom. The focused one wants all.
+// sections lists the parts from top to bottom. The focused one wants all that
+// it has.
 func (d *drawing) sections() []*section {
 	all := []*section{d.matrixSection(), d.cellSection(), d.loadSection()}
-	if d.width >= 72 && d.v.Focus != paneNodes && d.v.Focus != paneComponents {
+	if d.compact() {
+		all = append(all, d.troubleSection())
+	} else if d.width >= 72 && d.v.Focus != paneNodes && d.v.Focus != paneComponents {
 		all = append(all, d.machinesSection())
 	} else {
 		all = append(all, d.nodesSection(d.width), d.componentsSection(d.width))
@@ -83,11 +94,9 @@ func (d *drawing) sections() []*section {
 // allot shares the room out. First every part gets its least, the most
 // important ones first; then they grow in turn to what they want.
 func (d *drawing) allot(sections []*section, room, title int) {
-	const endless = 1 << 20
 	order := make([]*section, 0, len(sections))
 	for _, sec := range sections {
 		if sec.pane == d.v.Focus && sec.pane != paneAll {
-			sec.want = endless
 			order = append(order, sec)
 		}
 	}
@@ -103,13 +112,16 @@ func (d *drawing) allot(sections []*section, room, title int) {
 			room -= sec.least + title
 		}
 	}
-	for grown := true; grown && room > 0; {
-		grown = false
-		for _, sec := range order {
-			if sec.rows > 0 && sec.rows < sec.want && room > 0 {
-				sec.rows++
-				room--
-				grown = true
+	// The log grows last: what stands in it stays readable in the scrollback.
+	for _, logs := range []bool{false, true} {
+		for grown := true; grown && room > 0; {
+			grown = false
+			for _, sec := range order {
+				if (sec.pane == paneLog) == logs && sec.rows > 0 && sec.rows < sec.want && room > 0 {
+					sec.rows++
+					room--
+					grown = true
+				}
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"charm.land/lipgloss/v2"
 	"github.com/charmbracelet/x/ansi"
 
 	"bela/campaign/event"
@@ -89,9 +90,11 @@ func cutStyled(s string, w int) string { return ansi.Truncate(s, max(w, 0), "…
 // cellSection tells the current cell: its phase, how far that is, and for whom
 // it waits.
 func (d *drawing) cellSection() *section {
-	sec := &section{least: 2, want: 2, draw: d.drawCell}
+	sec := &section{least: 2, want: 3, draw: d.drawCell}
 	if len(d.s.Waiting) > 0 {
-		sec.least, sec.want = 3, 3
+		sec.least = 3
+	} else if d.compact() {
+		sec.want = 2
 	}
 	name, extra := "cell", ""
 	if d.s.Current >= 0 {
@@ -120,6 +123,8 @@ func (d *drawing) drawCell(rows int) []string {
 	lines := []string{d.phases(), d.phaseBar()}
 	if len(d.s.Waiting) > 0 {
 		lines = append(lines, d.waitingLine())
+	} else {
+		lines = append(lines, d.cellBar())
 	}
 	return lines[:min(rows, len(lines))]
 }
@@ -199,14 +204,31 @@ func (d *drawing) phaseBar() string {
 		text = fmt.Sprintf("%s of %s", length(min(elapsed, s.PhaseLimit).Truncate(time.Second)), length(s.PhaseLimit))
 		style = d.t.accent
 	}
-	textWidth := max(18, ansi.StringWidth(text))
-	label := left(clean(string(s.Phase)), 8)
-	w := d.width - len(label) - textWidth - 4
+	return d.labelledBar(string(s.Phase), share, text, style)
+}
+
+// cellBar draws the whole cell's time towards what the plan expects of it.
+func (d *drawing) cellBar() string {
+	s := d.s
+	if s.Current < 0 || s.Cells[s.Current].Ref.Expected <= 0 {
+		return ""
+	}
+	c := &s.Cells[s.Current]
+	elapsed := s.Now.Sub(c.Started).Truncate(time.Second)
+	text := fmt.Sprintf("%s of about %s", length(elapsed), length(c.Ref.Expected))
+	return d.labelledBar("cell", elapsed.Seconds()/c.Ref.Expected.Seconds(), text, d.t.faint)
+}
+
+// labelledBar draws a share between its name and a text.
+func (d *drawing) labelledBar(label string, share float64, text string, style lipgloss.Style) string {
+	const labelWidth = 8
+	textWidth := max(19, ansi.StringWidth(text))
+	w := d.width - labelWidth - textWidth - 4
 	if w < 4 {
 		return " " + text
 	}
 	full, rest := bar(share, w)
-	return " " + d.t.bold.Render(label) + " " + style.Render(full) + d.t.faint.Render(rest) + " " + right(text, textWidth) + " "
+	return " " + d.t.bold.Render(left(clean(label), labelWidth)) + " " + style.Render(full) + d.t.faint.Render(rest) + " " + right(text, textWidth) + " "
 }
 
 // runBar draws the whole run, where no phase is on.
@@ -215,13 +237,7 @@ func (d *drawing) runBar() string {
 	if n == 0 {
 		return ""
 	}
-	text := fmt.Sprintf("%d of %d", d.s.done(), n)
-	w := d.width - 9 - 18 - 3
-	if w < 4 {
-		return " " + text
-	}
-	full, rest := bar(float64(d.s.done())/float64(n), w)
-	return " " + d.t.bold.Render(left("cells", 8)) + " " + d.t.accent.Render(full) + d.t.faint.Render(rest) + " " + right(text, 17) + " "
+	return d.labelledBar("cells", float64(d.s.done())/float64(n), fmt.Sprintf("%d of %d", d.s.done(), n), d.t.accent)
 }
 
 // waitingLine says for whom the phase waits, and since when. Names that have no
@@ -229,10 +245,10 @@ func (d *drawing) runBar() string {
 func (d *drawing) waitingLine() string {
 	s := d.s
 	lead := fmt.Sprintf("waiting %s for ", length(s.Now.Sub(s.WaitingSince).Truncate(time.Second)))
-	text := ""
-	for n := len(s.Waiting); n >= 1; n-- {
-		text = some(s.Waiting, n)
-		if ansi.StringWidth(lead+text)+2 <= d.width {
+	text := fmt.Sprintf("%d: %s", len(s.Waiting), some(s.Waiting, 1))
+	for n := min(len(s.Waiting), 20); n >= 1; n-- {
+		if t := some(s.Waiting, n); ansi.StringWidth(lead+t)+2 <= d.width {
+			text = t
 			break
 		}
 	}

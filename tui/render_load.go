@@ -26,9 +26,6 @@ func (d *drawing) loadSection() *section {
 	if d.width < 60 {
 		sec.least, sec.want = 2, 5
 	}
-	if !d.s.HasLoad && d.compact() {
-		sec.want = 0
-	}
 	return sec
 }
 

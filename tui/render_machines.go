@@ -7,14 +7,18 @@ import (
 	"github.com/charmbracelet/x/ansi"
 )
 
-// machinesSection shows the nodes beside the components.
+// machinesSection shows the nodes beside the components. The nodes get what the
+// components do not need.
 func (d *drawing) machinesSection() *section {
-	lw := (d.width - 3) / 2
-	rw := d.width - 3 - lw
+	rw := min(max(d.componentName()+4+componentNumbers, 30), (d.width-3)/2)
+	if d.width >= 110 {
+		rw = (d.width - 3) / 2
+	}
+	lw := d.width - 3 - rw
 	nodes, comps := d.nodesSection(lw), d.componentsSection(rw)
 	want := max(nodes.want, comps.want)
 	return &section{
-		title: nodes.title + d.t.faint.Render("───") + comps.title,
+		title: nodes.title + d.t.faint.Render("─┬─") + comps.title,
 		least: min(2, want), want: want,
 		draw: func(rows int) []string {
 			l, r := nodes.draw(rows), comps.draw(rows)
@@ -36,6 +40,34 @@ func (d *drawing) machinesSection() *section {
 	}
 }
 
+// troubleSection is the machines where there is hardly any room: how many nodes
+// are ready, who is busiest, and what is in trouble.
+func (d *drawing) troubleSection() *section {
+	var lines []string
+	nodes := d.nodesByTrouble()
+	ready := 0
+	for _, n := range nodes {
+		switch n.State {
+		case "ready":
+			ready++
+		case "lost":
+			lines = append(lines, d.nodeRow(n, d.width))
+		}
+	}
+	comps := d.componentsByTrouble()
+	for _, c := range comps {
+		if c.State == "exited" {
+			lines = append(lines, d.componentRow(c, d.width))
+		}
+	}
+	sum := fmt.Sprintf(" %d of %s ready", ready, plural(len(nodes), "node"))
+	if c := d.s.busiest(); c != nil {
+		sum += fmt.Sprintf("  %s %s mCPU", instanceName(c.Name, c.Instance), short(c.Sample.CPU))
+	}
+	lines = append(lines, d.t.faint.Render(sum))
+	return &section{least: min(len(lines), 2), want: len(lines), draw: func(rows int) []string { return lines[:min(rows, len(lines))] }}
+}
+
 // nodesSection shows each node's state, CPU and memory in width columns.
 func (d *drawing) nodesSection(width int) *section {
 	nodes := d.nodesByTrouble()
@@ -47,9 +79,9 @@ func (d *drawing) nodesSection(width int) *section {
 				ready++
 			}
 		}
-		extra = fmt.Sprintf("%d of %d ready", ready, n)
+		extra = fmt.Sprintf("%d of %d ready; CPU, memory", ready, n)
 	}
-	sec := &section{pane: paneNodes, title: d.rule("nodes", extra, width), least: min(2, len(nodes)), want: len(nodes)}
+	sec := &section{pane: paneNodes, title: d.rule("nodes", extra, width), least: min(2, len(nodes)), want: d.most(paneNodes, len(nodes))}
 	sec.draw = func(rows int) []string {
 		return d.table(len(nodes), rows, paneNodes, width, func(i int) string { return d.nodeRow(nodes[i], width) })
 	}
@@ -68,6 +100,47 @@ func (d *drawing) nodesByTrouble() []*nodeState {
 		}
 	}
 	return append(lost, rest...)
+}
+
+// componentsByTrouble lists the instances that exited first.
+func (d *drawing) componentsByTrouble() []*componentState {
+	var exited, rest []*componentState
+	for i := range d.s.Components {
+		if c := &d.s.Components[i]; c.State == "exited" {
+			exited = append(exited, c)
+		} else {
+			rest = append(rest, c)
+		}
+	}
+	return append(exited, rest...)
+}
+
+// nodeName is the width of the nodes' names.
+func (d *drawing) nodeName(width int) int {
+	w := 8
+	for i := range d.s.Nodes {
+		w = max(w, ansi.StringWidth(d.s.Nodes[i].Name))
+	}
+	return min(w, max(width/3, 8))
+}
+
+// componentName is the width of the instances' names.
+func (d *drawing) componentName() int {
+	w := 8
+	for i := range d.s.Components {
+		c := &d.s.Components[i]
+		w = max(w, ansi.StringWidth(instanceName(c.Name, c.Instance)))
+	}
+	return min(w, 24)
+}
+
+// most is how many of n rows a pane wants: a third of the picture, or all where
+// it is enlarged.
+func (d *drawing) most(p pane, n int) int {
+	if d.v.Focus == p {
+		return n
+	}
+	return min(n, max(6, d.height/3))
 }
 
 // table draws the rows of a pane that fit; the last line counts the others.
@@ -101,7 +174,7 @@ func (d *drawing) nodeRow(n *nodeState, width int) string {
 	case "lost":
 		mark, style = "✗", d.t.bad
 	}
-	nameWidth := min(max(width/3, 8), 20)
+	nameWidth := d.nodeName(width)
 	lead := " " + style.Render(mark) + " " + left(n.Name, nameWidth) + " "
 	rest := width - nameWidth - 4
 	switch {
@@ -116,7 +189,7 @@ func (d *drawing) nodeRow(n *nodeState, width int) string {
 		if text == "" {
 			text = "not connected"
 		}
-		if !n.SampledAt.IsZero() && n.State == "ready" {
+		if !n.SampledAt.IsZero() && n.State == "ready" && d.s.Finished == nil {
 			text += ", silent for " + length(d.s.Now.Sub(n.SampledAt))
 		} else if n.Detail != "" {
 			text += ": " + n.Detail
@@ -164,7 +237,7 @@ func bytesRate(v float64) string {
 
 // componentsSection shows each instance's state, CPU and memory.
 func (d *drawing) componentsSection(width int) *section {
-	cs := d.s.Components
+	cs := d.componentsByTrouble()
 	if len(cs) == 0 {
 		sec := &section{pane: paneComponents, title: d.rule("components", "", width), draw: func(int) []string {
 			return []string{" " + d.t.faint.Render(cut(strings.Join(d.s.Run.Components, ", "), width-1))}
@@ -181,12 +254,15 @@ func (d *drawing) componentsSection(width int) *section {
 		}
 	}
 	extra := fmt.Sprintf("%d of %d ready", ready, len(cs))
-	sec := &section{pane: paneComponents, title: d.rule("components", extra, width), least: min(2, len(cs)), want: len(cs)}
+	sec := &section{pane: paneComponents, title: d.rule("components", extra, width), least: min(2, len(cs)), want: d.most(paneComponents, len(cs))}
 	sec.draw = func(rows int) []string {
-		return d.table(len(cs), rows, paneComponents, width, func(i int) string { return d.componentRow(&cs[i], width) })
+		return d.table(len(cs), rows, paneComponents, width, func(i int) string { return d.componentRow(cs[i], width) })
 	}
 	return sec
 }
+
+// componentNumbers is the width of an instance's CPU and memory.
+const componentNumbers = 19
 
 func (d *drawing) componentRow(c *componentState, width int) string {
 	mark, style := "○", d.t.faint
@@ -198,11 +274,14 @@ func (d *drawing) componentRow(c *componentState, width int) string {
 	case "exited":
 		mark, style = "✗", d.t.bad
 	}
-	nameWidth := min(max(width/3, 8), 20)
+	nameWidth := min(d.componentName(), max(width/2, 8))
 	lead := " " + style.Render(mark) + " " + left(instanceName(c.Name, c.Instance), nameWidth) + " "
 	rest := width - nameWidth - 4
 	if c.State == "exited" || !d.s.fresh(c.SampledAt) {
 		text := c.State
+		if text == "" {
+			text = "not started"
+		}
 		if c.Detail != "" {
 			text += ": " + c.Detail
 		}
@@ -211,14 +290,14 @@ func (d *drawing) componentRow(c *componentState, width int) string {
 		}
 		return lead + style.Render(cut(text, rest))
 	}
-	numbers := right(short(c.Sample.CPU)+" mCPU", 10) + right(mib(c.Sample.Memory), 9)
+	numbers := right(short(c.Sample.CPU)+" mCPU", 10) + right(mib(c.Sample.Memory), componentNumbers-10)
 	if c.Sample.Restarts > 0 {
 		numbers += d.t.warn.Render(fmt.Sprintf(" %d restarts", c.Sample.Restarts))
 	}
 	if c.Sample.Counted && rest >= 44 {
 		numbers += d.t.faint.Render(fmt.Sprintf("  %s in %s out", right(rate(c.Sample.MessagesIn), 7), right(rate(c.Sample.MessagesOut), 7)))
 	}
-	if n := rest - 19; n >= 8 && rest < 44 {
+	if n := rest - componentNumbers; n >= 8 && rest < 44 {
 		return lead + d.t.faint.Render(left(c.Node, n)) + numbers
 	}
 	return lead + cutStyled(numbers, rest)
@@ -231,7 +310,13 @@ func (d *drawing) logSection() *section {
 	if d.v.Paused {
 		extra = fmt.Sprintf("paused, %d new", d.v.New)
 	}
-	sec := &section{pane: paneLog, title: d.rule("log", extra, d.width), least: 1, want: min(len(log), 12)}
+	sec := &section{pane: paneLog, title: d.rule("log", extra, d.width), least: 1, want: 6}
+	switch {
+	case d.v.Focus == paneLog:
+		sec.want = max(len(log), 6)
+	case d.compact():
+		sec.want = 2
+	}
 	sec.draw = func(rows int) []string {
 		// Scrolling goes back in time: the newest line is the last.
 		from, to := window(len(log), rows, len(log)-rows)

@@ -140,6 +140,9 @@ func (s *state) apply(e event.Event) {
 	case event.PhaseStarted:
 		s.Phase, s.PhaseStarted, s.PhaseLimit, s.PhaseFixed = d.Phase, e.Time, d.Limit, d.Fixed
 		s.Waiting = nil
+		if d.Phase == event.PhaseProbe {
+			s.Components = slices.DeleteFunc(s.Components, func(c componentState) bool { return c.State == "" })
+		}
 	case event.Waiting:
 		s.applyWaiting(e.Time, d)
 	case event.ComponentState:
@@ -185,7 +188,13 @@ func (s *state) applyCell(at time.Time, ref event.CellRef) {
 	s.Cells[i].Ref, s.Cells[i].Status, s.Cells[i].Started = ref, running, at
 	s.Current, s.Last = i, i
 	s.Phase, s.PhaseLimit, s.Waiting = "", 0, nil
-	s.Components, s.History, s.HasLoad = nil, nil, false
+	s.History, s.HasLoad = nil, false
+	// The instances of the cell before stay until this cell's are known: most
+	// cells have the same, and the picture does not jump.
+	for i := range s.Components {
+		c := &s.Components[i]
+		c.State, c.Detail, c.SampledAt = "", "", time.Time{}
+	}
 }
 
 func (s *state) applyWaiting(at time.Time, d event.Waiting) {

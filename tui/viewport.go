@@ -23,6 +23,7 @@ type viewport struct {
 	Held   []note // the log as it stood when it was paused
 	New    int    // lines since then
 	Stops  int    // how often the run was asked to stop
+	Tall   int    // lines that the picture has at least, where they fit
 }
 
 // pause holds the log as it stands, or lets it go on.
