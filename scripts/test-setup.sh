@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Gets what the test suites need beyond Go: test-setup.sh INFLUXD_MODULE@VERSION
+# Debian packages where it runs as root, and a real InfluxDB server. Where it
+# cannot, it says which suites will be left out and why; with CI=true it fails.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# command, Debian package, and the suite that needs it
+needs=(
+	"sshd openssh-server SSH against OpenSSH's own server"
+	"mosquitto mosquitto MQTT against a second broker"
+	"tmux tmux dashboard in a real terminal"
+)
+
+left_out=0
+leave_out() {
+	echo "left out: $1: $2"
+	left_out=1
+}
+
+# have also looks where Debian puts servers, which is not on every user's PATH.
+have() { PATH=$PATH:/usr/sbin:/sbin:/usr/local/sbin command -v "$1" >/dev/null; }
+
+# Debian starts a server when it installs it, unless this file says no.
+policy=/usr/sbin/policy-rc.d
+install_packages() {
+	local status=0
+	if [[ ! -e $policy ]]; then
+		printf '#!/bin/sh\nexit 101\n' >"$policy"
+		chmod 755 "$policy"
+		trap 'rm -f "$policy"' RETURN
+	fi
+	local apt=(timeout -k 10 300 apt-get -q -y -o Acquire::Retries=2 -o Acquire::http::Timeout=30 -o DPkg::Lock::Timeout=120)
+	export DEBIAN_FRONTEND=noninteractive
+	local log=.cache/apt.log
+	mkdir -p .cache
+	"${apt[@]}" update >"$log" 2>&1 || status=$?
+	"${apt[@]}" install --no-install-recommends "$@" >>"$log" 2>&1 || status=$?
+	if ((status != 0)); then
+		tail -n 5 "$log"
+	fi
+}
+
+missing=()
+for need in "${needs[@]}"; do
+	read -r command package suite <<<"$need"
+	have "$command" || missing+=("$package")
+done
+if ((${#missing[@]} > 0)); then
+	if [[ $(id -u) != 0 ]]; then
+		why="not root"
+	elif ! have apt-get; then
+		why="no apt-get here"
+	else
+		why="apt-get could not install it, see .cache/apt.log"
+		echo "installing ${missing[*]} …"
+		install_packages "${missing[@]}"
+	fi
+fi
+for need in "${needs[@]}"; do
+	read -r command package suite <<<"$need"
+	have "$command" || leave_out "$suite" "$command is missing (Debian: $package): $why"
+done
+
+if [[ -z ${BELA_INFLUXD:-} ]] && ! scripts/tool.sh "$1"; then
+	leave_out "InfluxDB, real server" "it could not be built"
+fi
+
+if ((left_out)) && [[ ${CI:-} == true ]]; then
+	echo "test-setup.sh: with CI=true no suite may be left out" >&2
+	exit 1
+fi
