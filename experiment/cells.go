@@ -28,6 +28,7 @@ type perCell[T any] struct {
 	dimensions []int // places of the dimensions that the block uses
 	read       func(*scope) T
 	known      map[string]entry[T]
+	m          *mistakes
 }
 
 type entry[T any] struct {
@@ -41,7 +42,7 @@ func newPerCell[T any](l *loader, b *hclsyntax.Block, read func(*scope) T) *perC
 	if b != nil {
 		l.usedDimensions(b.Body, used)
 	}
-	p := &perCell[T]{read: read, known: map[string]entry[T]{}}
+	p := &perCell[T]{read: read, known: map[string]entry[T]{}, m: l.m}
 	for i, name := range l.matrix.names() {
 		if used[name] || used["*"] {
 			p.dimensions = append(p.dimensions, i)
@@ -58,7 +59,13 @@ func (p *perCell[T]) get(c combination, s func() *scope) (T, int) {
 	}
 	e, ok := p.known[key.String()]
 	if !ok {
+		// What is the same in every cell is no mistake of one of them.
+		cell := p.m.cell
+		if len(p.dimensions) == 0 {
+			p.m.cell = ""
+		}
 		e = entry[T]{p.read(s()), len(p.known)}
+		p.m.cell = cell
 		p.known[key.String()] = e
 	}
 	return e.value, e.id
@@ -121,6 +128,15 @@ type readers struct {
 	cells      map[string]Cell // by what the blocks gave
 }
 
+// vary says whether any block differs from cell to cell.
+func (rs *readers) vary() bool {
+	n := len(rs.devices.dimensions) + len(rs.customers.dimensions) + len(rs.phases.dimensions)
+	for _, c := range rs.components {
+		n += len(c.dimensions)
+	}
+	return n > 0
+}
+
 func (l *loader) readers() *readers {
 	rs := &readers{cells: map[string]Cell{}}
 	for _, b := range l.components {
@@ -162,7 +178,7 @@ func (l *loader) cells() {
 	}
 	var resolved []Cell
 	for i, c := range combinations {
-		if len(names) > 0 {
+		if rs.vary() {
 			l.m.cell = describe(i+1, names, c)
 		}
 		var s *scope
@@ -191,7 +207,7 @@ func (l *loader) cells() {
 func (l *loader) cell(rs *readers, c combination, s func() *scope) Cell {
 	var key strings.Builder
 	specs := make([]*componentSpec, len(rs.components))
-	whole := true
+	whole := len(specs) > 0
 	for i, r := range rs.components {
 		spec, id := r.get(c, s)
 		specs[i] = spec
@@ -207,26 +223,30 @@ func (l *loader) cell(rs *readers, c combination, s func() *scope) Cell {
 	if known, ok := rs.cells[key.String()]; ok {
 		return known
 	}
-	cell := Cell{Phases: *phases}
+	cell := Cell{Phases: *phases, Devices: devices.Devices, Customers: customers.Customers}
 	if whole {
 		cell.Components = l.place(specs)
+		l.load(&cell, specs, devices, customers)
 	}
-	l.load(&cell, specs, devices, customers)
 	cell.Expected = cellOverhead + cell.Phases.Warmup + cell.Phases.Measure + min(cell.Phases.Drain, typicalDrain) + cell.Devices.Ramp
 	rs.cells[key.String()] = cell
 	return cell
 }
 
 // load fills in what devices and customers take from the components and from
-// each other, and spreads them over their nodes.
+// each other, and spreads them over their nodes. All components were read
+// without mistakes.
 func (l *loader) load(cell *Cell, specs []*componentSpec, d *devicesSpec, c *customersSpec) {
-	cell.Devices, cell.Customers = d.Devices, c.Customers
 	if d.whole {
 		cell.Devices.Via = l.via(d.loadSpec, d.Via, specs)
 		cell.Devices.Shares = l.shares(d.Group, d.Count)
 		if d.Ramp >= cell.Phases.Connect {
 			l.m.error(d.rampAt, fmt.Sprintf("connecting is spread over %s, and phases give it %s", show(d.Ramp), show(cell.Phases.Connect)),
 				"shorten ramp, or raise connect in the phases block")
+		}
+		if each := d.Rate * (cell.Phases.Warmup + cell.Phases.Measure).Seconds(); each > maxMessages {
+			l.m.error(d.header, fmt.Sprintf("each device would send %s messages in a cell", grouped(int64(each))),
+				fmt.Sprintf("legal: %s; lower rate, or shorten warmup and measure", grouped(maxMessages)))
 		}
 	}
 	if !c.whole {
@@ -259,19 +279,55 @@ func defaultCustomerTopic(specs []*componentSpec, receive Receive) string {
 	return prefix + "/{customer}/#"
 }
 
-// topicsMeet reports topics that can never match, where nothing but the broker
-// stands between devices and customers.
+// topicsMeet reports topics that can never match, where only built-in
+// components stand between devices and customers: a hub hands out under "out"
+// what came in under the topic's first level.
 func (l *loader) topicsMeet(d *devicesSpec, c *customersSpec, cell *Cell, specs []*componentSpec) {
+	handed := d.Topic
+	bridged := false
 	for _, s := range specs {
-		if s.active && (s.Kind == KindHub || s.Kind == KindProcess) {
+		switch {
+		case !s.active:
+		case s.Kind == KindProcess:
 			return
+		case s.Kind == KindGateway:
+			bridged = true
+		case s.Kind == KindHub:
+			_, rest, _ := strings.Cut(d.Topic, "/")
+			handed = "out/" + rest
 		}
 	}
-	fill := strings.NewReplacer("{customer}", "c", "{device}", "d", "{node}", "n")
-	if !matches(fill.Replace(cell.Customers.Topic), fill.Replace(d.Topic)) {
-		l.m.error(c.topicAt, fmt.Sprintf("customers subscribe to %q, which nothing that devices publish to %q matches",
-			cell.Customers.Topic, d.Topic), "change one of the two topics, or add a component that hands messages on")
+	if bridged && !bridgeable(d.Topic) {
+		l.m.error(d.topicAt, fmt.Sprintf("the gateway cannot take the topic %q into NATS", d.Topic),
+			"legal with a gateway: a first level that is a word other than out, then levels of letters, digits, - and _")
+		return
 	}
+	fill := strings.NewReplacer("{customer}", "c", "{device}", "d", "{node}", "n")
+	if !matches(fill.Replace(cell.Customers.Topic), fill.Replace(handed)) {
+		at, what := c.topicAt, "publish to"
+		if !c.topicGiven {
+			at = d.topicAt
+		}
+		if handed != d.Topic {
+			what = "send, and the hub hands out under"
+		}
+		l.m.error(at, fmt.Sprintf("customers subscribe to %q, which never matches what devices %s %q",
+			cell.Customers.Topic, what, handed), "change topic in the devices or the customers block")
+	}
+}
+
+// bridgeable says whether a topic template has a NATS subject.
+func bridgeable(topic string) bool {
+	levels := strings.Split(topic, "/")
+	if len(levels) < 2 || strings.Contains(levels[0], "{") || levels[0] == "out" {
+		return false
+	}
+	for _, level := range levels {
+		if level == "" || strings.ContainsAny(level, ".*> \t\r\n\f") {
+			return false
+		}
+	}
+	return true
 }
 
 // matches says whether an MQTT topic filter takes a topic.
@@ -292,11 +348,13 @@ func matches(filter, topic string) bool {
 // broker.
 func (l *loader) via(spec loadSpec, given string, specs []*componentSpec) string {
 	var brokers, active []string
+	var running []*componentSpec
 	for _, s := range specs {
 		if !s.active {
 			continue
 		}
 		active = append(active, s.Name)
+		running = append(running, s)
 		if s.Kind == KindBroker {
 			brokers = append(brokers, s.Name)
 		}
@@ -312,11 +370,12 @@ func (l *loader) via(spec loadSpec, given string, specs []*componentSpec) string
 		}
 	}
 	switch {
+	case len(active) == 0: // reported where the components are placed
 	case given == "" && len(brokers) == 1:
 		return brokers[0]
 	case given == "":
 		l.m.error(spec.header, fmt.Sprintf("%s needs the argument via: there are %d components that are platform.broker", spec.what, len(brokers)),
-			legalNames("candidates", prefixed("component.", active)))
+			candidates("broker", running))
 	case !slices.Contains(active, given):
 		l.m.error(spec.viaAt, fmt.Sprintf("%s: via: component %q is not in this cell, by its own when", spec.what, given),
 			legalNames("in this cell", prefixed("component.", active)))

@@ -78,7 +78,7 @@ type componentSpec struct {
 func (l *loader) componentNames(blocks []*hclsyntax.Block) []*hclsyntax.Block {
 	if len(blocks) == 0 {
 		l.m.error(hcl.Range{Filename: l.path}, "the file has no component block, so there is nothing to test",
-			`for example: component "broker" { … } with uses = platform.broker and on = node.worker`)
+			`add component "broker" { … } with at least uses and on`)
 	}
 	seen := map[string]hcl.Range{}
 	var named []*hclsyntax.Block

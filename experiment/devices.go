@@ -17,9 +17,11 @@ const (
 	maxDevices     = 1_000_000
 	maxCustomers   = 1_000_000
 	maxRate        = 1_000_000  // messages a second and device
+	maxMessages    = 1<<27 - 1  // of one device in one cell; sequence numbers and their books are 32 bits wide
 	maxOffered     = 10_000_000 // messages a second over all devices
 	minPayload     = 128        // the envelope needs room
 	maxPayload     = 256 * 1024 // bytes
+	envelopeRoom   = 64         // bytes of a payload that are bela's own
 	defaultPayload = 1024       // bytes
 	rampRate       = 200        // devices that connect a second
 	maxRamp        = 30 * time.Second
@@ -117,9 +119,9 @@ func (l *loader) arrivals(r *reader, d *devicesSpec) {
 	}
 	// on names the node group, so the lengths are burst and pause.
 	on, onGiven := r.length("burst", time.Millisecond, time.Hour)
-	off, offGiven := r.length("pause", time.Millisecond, time.Hour)
+	off, offGiven := r.length("pause", 0, time.Hour)
 	if d.Arrivals != ArrivalsOnOff {
-		if (onGiven || offGiven) && (!r.has("arrivals") || d.Arrivals != "") {
+		if onGiven || offGiven {
 			name := "burst"
 			if !onGiven {
 				name = "pause"
@@ -137,7 +139,11 @@ func (l *loader) arrivals(r *reader, d *devicesSpec) {
 	}
 }
 
-var placeholder = regexp.MustCompile(`\{[A-Za-z_]*\}`)
+var (
+	placeholder = regexp.MustCompile(`\{[A-Za-z_]*\}`)
+	// payloadWord leaves {} alone, which is JSON by itself.
+	payloadWord = regexp.MustCompile(`\{[A-Za-z_]+\}`)
+)
 
 // checkTopic checks an MQTT topic template, or a filter where wildcards are
 // legal.
@@ -182,16 +188,38 @@ func (l *loader) payload(r *reader, d *devicesSpec) {
 	}
 	template, ok := r.text("template", maxPayload)
 	r.finish()
-	if !ok {
+	if ok {
+		d.PayloadTemplate = template
+		l.checkTemplate(r, template, d.PayloadSize)
+	}
+}
+
+// checkTemplate makes sure that a template becomes a JSON object that fits the
+// payload's size.
+func (l *loader) checkTemplate(r *reader, template string, size int) {
+	const example = `for example: template = "{\"sensor\": {device}, \"value\": {value}}"`
+	legal := []string{"{customer}", "{device}", "{seq}", "{time}", "{value}"}
+	for _, p := range payloadWord.FindAllString(template, -1) {
+		if !slices.Contains(legal, p) {
+			r.wrong("template", fmt.Sprintf("%s cannot be filled in", clip(p)), didYouMean(p, legal, bare), legalNames("legal here", legal))
+			return
+		}
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(payloadWord.ReplaceAllString(template, "0")), &fields); err != nil {
+		r.wrong("template", "this is not a JSON object once its {placeholders} are filled in: "+err.Error(), example)
 		return
 	}
-	d.PayloadTemplate = template
-	if !json.Valid([]byte(placeholder.ReplaceAllString(template, "0"))) {
-		r.wrong("template", "this is not JSON once its {placeholders} are filled in",
-			`for example: template = "{\"sensor\": \"{device}\", \"value\": {value}}"`)
+	for _, own := range []string{"bela", "pad"} {
+		if _, ok := fields[own]; ok {
+			r.wrong("template", fmt.Sprintf("the field %q is bela's own", own), "give yours another name")
+		}
 	}
-	if len(template) > d.PayloadSize {
-		r.wrong("template", fmt.Sprintf("the template has %d bytes, and size is %d", len(template), d.PayloadSize), "raise size")
+	// The longest value is a time in milliseconds.
+	longest := len(payloadWord.ReplaceAllString(template, strings.Repeat("0", 14))) + envelopeRoom
+	if longest > size {
+		r.wrong("template", fmt.Sprintf("with bela's own field a payload may have %s bytes, and size is %s",
+			grouped(int64(longest)), grouped(int64(size))), "raise size")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -30,7 +31,8 @@ type scope struct {
 	members map[string][]string
 	plain   []string
 	// metrics are the legal third steps of component.<name> in an expectation.
-	metrics []string
+	metrics   []string
+	functions []string // names, sorted
 	// elsewhere explains names that exist, but not here.
 	elsewhere map[string]string
 }
@@ -52,7 +54,7 @@ func (s *scope) with(members map[string][]string, values map[string]cty.Value) *
 	}
 	child := s.ctx.NewChild()
 	child.Variables = values
-	return &scope{ctx: child, members: merged, plain: s.plain, metrics: s.metrics, elsewhere: elsewhere}
+	return &scope{ctx: child, members: merged, plain: s.plain, metrics: s.metrics, functions: s.functions, elsewhere: elsewhere}
 }
 
 // what members of a root are called in messages.
@@ -65,7 +67,7 @@ var memberNames = map[string]string{
 // false; it returns false silently where the value hangs on an earlier mistake.
 // secret says that the value contains one.
 func (m *mistakes) eval(expr hclsyntax.Expression, s *scope) (v cty.Value, secret, ok bool) {
-	if !m.refersTo(expr, s) {
+	if !m.refersTo(expr, s) || !m.calls(expr, s) {
 		return cty.DynamicVal, false, false
 	}
 	depth := &forDepth{}
@@ -85,6 +87,22 @@ func (m *mistakes) eval(expr hclsyntax.Expression, s *scope) (v cty.Value, secre
 	}
 	secret = v.ContainsMarked()
 	return v, secret, v.IsWhollyKnown()
+}
+
+// calls checks that all functions in an expression exist.
+func (m *mistakes) calls(expr hclsyntax.Expression, s *scope) bool {
+	ok := true
+	_ = hclsyntax.VisitAll(expr, func(n hclsyntax.Node) hcl.Diagnostics {
+		call, is := n.(*hclsyntax.FunctionCallExpr)
+		if !is || slices.Contains(s.functions, call.Name) {
+			return nil
+		}
+		ok = false
+		m.error(call.NameRange, fmt.Sprintf("there is no function %q", clip(call.Name)),
+			didYouMean(call.Name, s.functions, bare), legalNames("functions", s.functions))
+		return nil
+	})
+	return ok
 }
 
 // bounded says whether a value is small enough to be carried around.
@@ -136,12 +154,19 @@ func (m *mistakes) traversal(t hcl.Traversal, s *scope) bool {
 			return false
 		}
 		what := memberNames[root]
+		// What exists elsewhere may be what was meant, and then says why not.
+		known := slices.Clone(members)
+		for _, other := range sortedKeys(s.elsewhere) {
+			if rest, ok := strings.CutPrefix(other, root+"."); ok {
+				known = append(known, rest)
+			}
+		}
 		help := legalNames("legal here", prefixed(root+".", members))
 		if len(members) == 0 {
 			help = fmt.Sprintf("the file has no %s that could stand here", what)
 		}
 		m.error(rng, fmt.Sprintf("there is no %s %q", what, clip(name)),
-			didYouMean(name, members, func(n string) string { return root + "." + n }), help)
+			didYouMean(name, known, func(n string) string { return root + "." + n }), help)
 		return false
 	}
 	return m.thirdStep(t, s, root, name)
@@ -182,17 +207,43 @@ func (m *mistakes) unknownRoot(t hcl.Traversal, s *scope) {
 	legal := s.roots()
 	var shown []string
 	for _, name := range legal {
-		if _, has := s.members[name]; has {
+		if members, has := s.members[name]; has {
+			if len(members) == 0 {
+				continue
+			}
 			name += ".…"
 		}
 		shown = append(shown, name)
 	}
-	hint := ""
-	if len(t) == 1 && len(s.plain) == 0 {
-		hint = fmt.Sprintf("text is written in quotes: %q", root)
+	hint := s.whereIs(root)
+	if hint == "" {
+		hint = didYouMean(root, legal, func(n string) string {
+			if _, has := s.members[n]; has {
+				return n + ".…"
+			}
+			return n
+		})
 	}
-	m.error(t.SourceRange(), fmt.Sprintf("there is nothing called %q", clip(root)),
-		didYouMean(root, legal, bare), hint, legalNames("legal here", shown))
+	text := ""
+	if hint == "" && len(t) == 1 && len(s.plain) == 0 {
+		text = fmt.Sprintf("text is written in quotes: %q", root)
+	}
+	m.error(t.SourceRange(), fmt.Sprintf("there is nothing called %q", clip(root)), hint, text, legalNames("legal here", shown))
+}
+
+// whereIs finds a name that was written without what it belongs to: worker for
+// node.worker.
+func (s *scope) whereIs(name string) string {
+	var found []string
+	for _, root := range sortedKeys(s.members) {
+		if slices.Contains(s.members[root], name) {
+			found = append(found, root+"."+name)
+		}
+	}
+	if len(found) == 0 {
+		return ""
+	}
+	return "did you mean " + strings.Join(found, " or ") + "?"
 }
 
 // stepName is the name in ".name" or "[\"name\"]".
@@ -231,8 +282,9 @@ func references(t cty.Type, names map[string]string) cty.Value {
 // functionScope is what holds everywhere: functions, and no names.
 func functionScope(functions map[string]function.Function) *scope {
 	return &scope{
-		ctx:     &hcl.EvalContext{Functions: functions, Variables: map[string]cty.Value{}},
-		members: map[string][]string{},
+		ctx:       &hcl.EvalContext{Functions: functions, Variables: map[string]cty.Value{}},
+		members:   map[string][]string{},
+		functions: sortedKeys(functions),
 		elsewhere: map[string]string{
 			"var": "variables cannot be used here", "local": "local values cannot be used here",
 			"cell":      "cell.… cannot be used here: this must be the same in every cell of the matrix",

@@ -1,8 +1,8 @@
 package experiment
 
 import (
-	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
@@ -23,9 +23,12 @@ func (l *loader) influxBlock(b *hclsyntax.Block) {
 	if !ok || address == "" {
 		return
 	}
+	if strings.Contains(address, "@") {
+		l.secretLiterals(r.body.Attributes["url"].Expr) // what stands before it may be a password
+	}
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		r.wrong("url", fmt.Sprintf("%q is not an address of InfluxDB", clip(redactURL(address))), `for example: "http://influx.example:8086"`)
+		r.wrong("url", "this is not an address of InfluxDB", `for example: "http://influx.example:8086"`)
 		return
 	}
 	if u.User != nil {
@@ -36,14 +39,6 @@ func (l *loader) influxBlock(b *hclsyntax.Block) {
 		r.m.error(r.at("bucket"), r.what+" needs the argument bucket", `for example: bucket = "bela"`)
 	}
 	l.plan.InfluxDB = &InfluxDB{URL: address, Org: org, Bucket: bucket, Token: token}
-}
-
-// redactURL takes what may be a password out of an address.
-func redactURL(address string) string {
-	if u, err := url.Parse(address); err == nil {
-		return u.Redacted()
-	}
-	return "(not shown)"
 }
 
 // token is a secret, so neither its value nor its source is shown.

@@ -222,9 +222,9 @@ func (l *loader) single(blocks map[string][]*hclsyntax.Block, kind string, requi
 }
 
 var blockExamples = map[string]string{
-	"experiment": `for example: experiment "first" { … }`,
-	"devices":    `for example: devices { on = node.iot, count = 100, rate = "1/s" } on lines of their own`,
-	"customers":  `for example: customers { on = node.customer, count = 4 } on lines of their own`,
+	"experiment": `add experiment "name" { … }, which may be empty`,
+	"devices":    `add devices { … } with at least on and count: who publishes`,
+	"customers":  `add customers { … } with at least on and count: who receives`,
 }
 
 // label is a block's one label, which must be an identifier and new.

@@ -2,6 +2,7 @@ package experiment
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"sort"
@@ -144,7 +145,7 @@ func (l *loader) pairAxis(b *hclsyntax.Block, seen map[string]hcl.Range) axis {
 		a.length = len(d.values)
 	}
 	if len(a.dimensions) < 2 {
-		l.m.error(b.DefRange(), "a pair block needs at least two dimensions", "for example: devices = [100, 500] and rate = [10, 2], on lines of their own")
+		l.m.error(b.DefRange(), "a pair block needs at least two dimensions", "they move together, as in devices = [100, 500] with rate = [10, 2]")
 		whole = false
 	}
 	if !whole {
@@ -196,6 +197,10 @@ func (l *loader) dimensionValues(name string, rng hcl.Range, v cty.Value) ([]cty
 		_, e := it.Element()
 		if e.IsNull() || !slices.Contains([]cty.Type{cty.String, cty.Number, cty.Bool}, e.Type()) {
 			l.m.error(rng, fmt.Sprintf("matrix: value %d of %s is neither a text, a number, true nor false", len(values)+1, name))
+			return nil, false
+		}
+		if n, ok := asNumber(e); ok && math.IsInf(n, 0) {
+			l.m.error(rng, fmt.Sprintf("matrix: value %d of %s is not finite", len(values)+1, name))
 			return nil, false
 		}
 		if len(values) > 0 && e.Type() != values[0].Type() {
@@ -324,13 +329,22 @@ func (l *loader) cellScope(names []string, c combination) *scope {
 	for i, name := range names {
 		values[name] = c[i]
 	}
-	return l.cellLocals(l.static.with(map[string][]string{"cell": names}, map[string]cty.Value{"cell": cty.ObjectVal(values)}))
+	return l.inCell(names, cty.ObjectVal(values))
+}
+
+// inCell is the scope with a cell's dimensions and the locals that use them.
+func (l *loader) inCell(names []string, cell cty.Value) *scope {
+	s := l.static.with(map[string][]string{"cell": names}, map[string]cty.Value{"cell": cell})
+	for _, name := range []string{"number", "repetition"} {
+		s.elsewhere["cell."+name] = fmt.Sprintf("cell.%s is known only in expect blocks and in -only: a cell is the same in every repetition", name)
+	}
+	return l.cellLocals(s)
 }
 
 // unknownCell is the scope where no cell is known, after a mistake.
 func (l *loader) unknownCell() *scope {
 	names := l.matrix.names()
-	return l.cellLocals(l.static.with(map[string][]string{"cell": names}, map[string]cty.Value{"cell": dynamicObject(names)}))
+	return l.inCell(names, dynamicObject(names))
 }
 
 // describe is "cell 3 (devices = 500, qos = 1)".

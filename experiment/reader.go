@@ -266,8 +266,7 @@ func (r *reader) length(name string, least, most time.Duration) (time.Duration, 
 		}
 	}
 	d, bad := parseDuration(s)
-	// "0" is a duration in Go, but the number 0 lacks its unit like any other.
-	if bad != nil || v.Type() == cty.Number && d != 0 {
+	if bad != nil {
 		r.wrong(name, bad.problem, bad.help()...)
 		return 0, false
 	}

@@ -49,7 +49,7 @@ func legalNames(what string, legal []string) string {
 	if len(legal) == 0 {
 		return ""
 	}
-	const most = 30
+	const most = 40
 	more := ""
 	if len(legal) > most {
 		more = fmt.Sprintf(" and %d more", len(legal)-most)

@@ -258,7 +258,7 @@ func (l *loader) variableFlags() {
 	for _, flag := range l.in.Vars {
 		name, text, ok := strings.Cut(flag, "=")
 		if !ok || !identifier.MatchString(name) {
-			l.m.error(hcl.Range{Filename: "-var"}, fmt.Sprintf("%q is not NAME=VALUE", clip(name)), "for example: -var measure=15s")
+			l.m.error(hcl.Range{Filename: "-var"}, fmt.Sprintf("%q is not NAME=VALUE", clip(shownFlag(flag, ok))), "for example: -var measure=15s")
 			continue
 		}
 		rng := hcl.Range{Filename: "-var " + name}
@@ -283,6 +283,14 @@ func (l *loader) variableFlags() {
 		}
 		l.assign(v, value, rng, "the value")
 	}
+}
+
+// shownFlag is what of a -var may be shown: its value may be a secret.
+func shownFlag(flag string, cut bool) string {
+	if name, _, _ := strings.Cut(flag, "="); cut {
+		return name + "=…"
+	}
+	return flag
 }
 
 func (l *loader) undeclared(rng hcl.Range, name string) {

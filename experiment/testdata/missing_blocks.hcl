@@ -1,0 +1,4 @@
+# What every experiment must have.
+locals {
+  nothing = 1
+}
