@@ -188,6 +188,11 @@ func (r *runner) runCell(ctx context.Context, cell experiment.Cell) error {
 	if err := r.store.WriteCell(record); err != nil {
 		return &recordError{err}
 	}
+	entry := c.entry(store.CellDone)
+	entry.Verdict = record.Cell.Verdict
+	if err := r.store.Journal(entry); err != nil {
+		return &recordError{err}
+	}
 	r.results = append(r.results, record.Cell)
 	r.emit(event.CellFinished{Cell: c.ref, Result: record.Cell})
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -231,7 +232,7 @@ func (c *cellRun) probeFrom(ctx context.Context, m *member) error {
 		}
 		if err := sleep(ctx, probeEvery); err != nil {
 			return fmt.Errorf("no message from node %s reached a customer after %d tries (%w): see the components' logs in %s",
-				m.name(), n, err, c.store.CellDir(c.cell.Position))
+				m.name(), n, err, filepath.Join(c.store.Dir(), "cells", cellName(c.cell), "logs"))
 		}
 	}
 }

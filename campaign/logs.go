@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 )
 
@@ -29,30 +28,25 @@ func (c *cellRun) fetchLogs(ctx context.Context, m *member) error {
 	if err != nil {
 		return err
 	}
-	local, err := c.store.CellDir(c.cell.Position)
-	if err != nil {
-		return &recordError{err}
-	}
 	for _, f := range files {
 		if f.IsDir() || !strings.HasSuffix(f.Name(), ".log") {
 			continue
 		}
-		// The name is the node's word: only its last element counts.
-		name := filepath.Join(local, m.name()+"-"+filepath.Base(filepath.Clean("/"+f.Name())))
-		if err := m.fetch(ctx, path.Join(remote, f.Name()), name); err != nil {
+		// The store makes the name safe: it is the node's word.
+		local, err := c.store.CreateLog(c.cell.Position, m.name()+"-"+f.Name())
+		if err != nil {
+			return &recordError{err}
+		}
+		if err := m.fetch(ctx, path.Join(remote, f.Name()), local); err != nil {
 			return err
 		}
 	}
 	return m.node.RemoveAll(ctx, remote)
 }
 
-// fetch copies one file from the node.
-func (m *member) fetch(ctx context.Context, remote, local string) error {
-	out, err := os.Create(local)
-	if err != nil {
-		return &recordError{err}
-	}
-	_, err = m.node.Download(ctx, remote, out, logLimit)
+// fetch copies one file from the node and closes out.
+func (m *member) fetch(ctx context.Context, remote string, out *os.File) error {
+	_, err := m.node.Download(ctx, remote, out, logLimit)
 	if cerr := out.Close(); err == nil && cerr != nil {
 		return &recordError{cerr}
 	}

@@ -21,7 +21,7 @@ type record struct {
 }
 
 func newRecord(run *store.Run, experiment string) *record {
-	return &record{run: run, encoder: influx.NewEncoder(experiment, run.ID())}
+	return &record{run: run, encoder: influx.NewEncoder(experiment, run.Name())}
 }
 
 // Event implements Journal. It is called by one goroutine at a time.

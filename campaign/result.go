@@ -16,10 +16,10 @@ import (
 
 // record closes the books of a cell: it is all that is kept of it. failure is
 // why the cell ended early, or nil.
-func (c *cellRun) record(failure error) store.Cell {
+func (c *cellRun) record(failure error) store.CellResult {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := store.Cell{Cell: measure.Cell{
+	out := store.CellResult{Cell: measure.Cell{
 		Position: c.cell.Position, Number: c.cell.Number, Repetition: c.cell.Repetition,
 		Attempt: c.ref.Attempt, Dimensions: c.ref.Dimensions, StartedAt: c.startedAt,
 	}}
@@ -47,7 +47,7 @@ func failed(err error) measure.Reason {
 // result is a cell's record in the making.
 type result struct {
 	*cellRun
-	out *store.Cell
+	out *store.CellResult
 
 	axes     map[string]axis
 	steps    []string
@@ -164,7 +164,7 @@ func (r *result) latencies() {
 	}
 	r.series(seconds)
 	cell := &r.out.Cell
-	r.out.Latency = r.latency
+	r.out.Latency, r.out.Service, r.out.Lateness = r.latency, r.service, r.lateness
 	cell.Latency, cell.Service = r.latency.Quantiles(), r.service.Quantiles()
 	cell.NegativeLatencies = r.latency.Negative()
 	cell.LatenessP99MS = r.lateness.Quantiles().P99

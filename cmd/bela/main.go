@@ -78,7 +78,11 @@ func (a *app) main(ctx context.Context) int {
 	for _, c := range commands() {
 		names = append(names, c.name)
 	}
-	fmt.Fprintf(a.err, "bela: unknown command %q%s\n", args[0], experiment.DidYouMean(args[0], names))
+	hint := ""
+	if near := experiment.Nearest(args[0], names); near != "" {
+		hint = fmt.Sprintf(": did you mean %q?", near)
+	}
+	fmt.Fprintf(a.err, "bela: unknown command %q%s\n", args[0], hint)
 	fmt.Fprintln(a.err, "commands:", strings.Join(names, " ")+"; `bela help` says what they do")
 	return statusUsage
 }

@@ -193,11 +193,11 @@ func redacted(args []string) []string {
 // report prints the run's tables, unless the output is for a program, and
 // writes report.html.
 func (r *run) report(dir *store.Run, mode string) error {
-	reader, err := store.Open(dir.Dir())
+	reader, err := store.Open(dir.Dir(), "")
 	if err != nil {
 		return err
 	}
-	if err := report.WriteHTML(reader); err != nil {
+	if _, err := report.WriteHTML(reader); err != nil {
 		return err
 	}
 	if mode == tui.ModeJSON {
