@@ -45,6 +45,8 @@ type section struct {
 type item struct {
 	Tone tone
 	Text string
+	// Command is one to copy; it is never broken over lines.
+	Command string
 }
 
 // tone is how a thing is to be taken.
@@ -161,10 +163,10 @@ func cellTable(run *store.Reader) table {
 	}
 	t.Columns = append(t.Columns,
 		column{Head: "verdict", Left: true},
-		column{Head: "published", Rank: 1}, column{Head: "delivered"}, column{Head: "dropped"},
+		column{Head: "published", Rank: 2}, column{Head: "delivered", Rank: 1}, column{Head: "dropped"},
 		column{Head: "p50"}, column{Head: "p99"},
-		column{Head: "offered/s", Rank: 4}, column{Head: "delivered/s", Rank: 2},
-		column{Head: "clock ±ms", Rank: 3})
+		column{Head: "offered/s", Rank: 5}, column{Head: "delivered/s", Rank: 3},
+		column{Head: "clock ±ms", Rank: 4})
 	for _, c := range run.Cells {
 		row := []field{{Text: label(run, c.Number, c.Repetition)}}
 		for _, name := range run.Plan.Dimensions {
@@ -302,10 +304,10 @@ func reasons(run *store.Reader) section {
 	s := section{Title: "Why cells are not valid"}
 	for _, c := range run.Cells {
 		for _, r := range c.Reasons {
-			s.Items = append(s.Items, item{verdictTone(r.Verdict), fmt.Sprintf("cell %s %s: %s", label(run, c.Number, c.Repetition), clean(string(r.Verdict)), clean(r.Text))})
+			s.Items = append(s.Items, item{Tone: verdictTone(r.Verdict), Text: fmt.Sprintf("cell %s %s: %s", label(run, c.Number, c.Repetition), clean(string(r.Verdict)), clean(r.Text))})
 		}
 		if c.Verdict != measure.Valid && len(c.Reasons) == 0 {
-			s.Items = append(s.Items, item{verdictTone(c.Verdict), fmt.Sprintf("cell %s %s: no reason is stored", label(run, c.Number, c.Repetition), clean(string(c.Verdict)))})
+			s.Items = append(s.Items, item{Tone: verdictTone(c.Verdict), Text: fmt.Sprintf("cell %s %s: no reason is stored", label(run, c.Number, c.Repetition), clean(string(c.Verdict)))})
 		}
 	}
 	return s
@@ -348,13 +350,15 @@ func expectations(run *store.Reader) section {
 		case len(failed) > 0:
 			t = bad
 			text = fmt.Sprintf("%s: failed in %s; held in %s", clean(name), strings.Join(failed, ", "), cells(held))
-		case len(unknown) > 0 || held == 0:
+		case len(unknown) > 0:
 			t = fair
+		case held == 0:
+			text, t = clean(name)+": not checked, for no cell was measured", fair
 		}
 		if len(unknown) > 0 {
 			text += "; unknown in " + strings.Join(unknown, ", ")
 		}
-		s.Items = append(s.Items, item{t, text})
+		s.Items = append(s.Items, item{Tone: t, Text: text})
 	}
 	return s
 }
@@ -380,7 +384,7 @@ func drops(run *store.Reader) section {
 			}
 		}
 		if len(hops) > 0 {
-			s.Items = append(s.Items, item{plain, fmt.Sprintf("cell %s: %s (the components count %d themselves, the ledger %d dropped)",
+			s.Items = append(s.Items, item{Text: fmt.Sprintf("cell %s: %s (the components count %d themselves, the ledger %d dropped)",
 				label(run, c.Number, c.Repetition), strings.Join(hops, ", "), counted, c.Ledger.Dropped)})
 		}
 	}
@@ -406,7 +410,7 @@ func remarks(run *store.Reader) section {
 			}
 		}
 		if len(said) > 0 {
-			s.Items = append(s.Items, item{plain, fmt.Sprintf("cell %s: %s", label(run, c.Number, c.Repetition), strings.Join(said, ", "))})
+			s.Items = append(s.Items, item{Text: fmt.Sprintf("cell %s: %s", label(run, c.Number, c.Repetition), strings.Join(said, ", "))})
 		}
 	}
 	return s
@@ -429,10 +433,10 @@ func absent(run *store.Reader) section {
 				break
 			}
 		}
-		s.Items = append(s.Items, item{bad, text})
+		s.Items = append(s.Items, item{Tone: bad, Text: text})
 	}
 	if len(s.Items) > 0 && !run.Running {
-		s.Items = append(s.Items, item{plain, "to measure what is missing: bela resume " + clean(run.Dir)})
+		s.Items = append(s.Items, item{Text: "to measure what is missing:", Command: "bela resume " + clean(run.Dir)})
 	}
 	return s
 }

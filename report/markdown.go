@@ -25,7 +25,7 @@ func Markdown(w io.Writer, run *store.Reader, o Options) error {
 	for _, s := range d.Sections {
 		b.WriteString("\n## " + escapeMarkdown(s.Title) + "\n\n")
 		for _, i := range s.Items {
-			b.WriteString("- " + escapeMarkdown(i.Text) + "\n")
+			b.WriteString("- " + escapeMarkdown(strings.TrimSpace(i.Text+" "+i.Command)) + "\n")
 		}
 	}
 	b.WriteString("\nRun directory: " + escapeMarkdown(clean(d.Dir)) + "\n")

@@ -22,10 +22,10 @@ func Text(w io.Writer, run *store.Reader, o Options) error {
 	d := newDocument(run, o)
 	p.line(p.bold(clean(d.Title)))
 	if d.Subtitle != "" {
-		p.wrapped("", item{plain, d.Subtitle})
+		p.wrapped("", item{Text: d.Subtitle})
 	}
 	for _, f := range d.Facts {
-		p.wrapped("", item{plain, f})
+		p.wrapped("", item{Text: f})
 	}
 	p.table(d.Cells)
 	p.wide(d.CPU)
@@ -35,6 +35,9 @@ func Text(w io.Writer, run *store.Reader, o Options) error {
 		p.line(p.bold(s.Title))
 		for _, i := range s.Items {
 			p.wrapped("  ", i)
+			if i.Command != "" {
+				p.line("    " + i.Command)
+			}
 		}
 	}
 	p.line("")
@@ -108,6 +111,9 @@ func (p *printer) wide(t table) {
 	}
 	p.heading(t)
 	for next := 1; next < len(t.Columns); {
+		if next > 1 {
+			p.line("")
+		}
 		keep := []int{0, next}
 		next++
 		for next < len(t.Columns) && p.breadth(t, append(slices.Clone(keep), next)) <= p.width {
@@ -120,11 +126,10 @@ func (p *printer) wide(t table) {
 
 func (p *printer) heading(t table) {
 	p.line("")
-	heading := p.bold(t.Title)
+	p.line(p.bold(t.Title))
 	if t.Note != "" {
-		heading += " (" + t.Note + ")"
+		p.wrapped("", item{Text: t.Note})
 	}
-	p.line(heading)
 }
 
 func (t table) widthOf(i int) int {
