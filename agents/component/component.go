@@ -160,14 +160,15 @@ func (s *Supervisor) launch(k key, spec protocol.ComponentSpec) (*instance, erro
 	return in, nil
 }
 
-// ended takes an instance out of the running.
-func (s *Supervisor) ended(in *instance, asked bool) {
+// ended takes an instance out of the running. An end that was asked for, or that
+// Start tells of, makes the next start no restart.
+func (s *Supervisor) ended(in *instance, told bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running[in.key] == in {
 		delete(s.running, in.key)
 	}
-	if asked {
+	if told {
 		delete(s.exits, in.key)
 		delete(s.restarts, in.key)
 	} else {

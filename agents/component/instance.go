@@ -233,10 +233,10 @@ func (in *instance) wait(readers *sync.WaitGroup, pipes ...*os.File) {
 	}
 	in.log.close()
 	in.release()
-	in.sup.ended(in, asked)
-	told := in.life.Swap(dead) == starting
+	told := in.life.Swap(dead) == starting || asked
+	in.sup.ended(in, told)
 	close(in.exited)
-	if !asked && !told && in.sup.OnEvent != nil {
+	if !told && in.sup.OnEvent != nil {
 		in.sup.OnEvent(protocol.ComponentEvent{
 			At: in.sup.Now(), Name: in.name, Instance: in.number, State: "exited",
 			Detail: in.status, Log: in.log.last(),

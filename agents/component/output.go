@@ -2,6 +2,7 @@ package component
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -82,7 +83,8 @@ func (l *outputLog) add(line []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.write(line)
-	text := strings.ToValidUTF8(strings.TrimRight(string(line[:min(len(line), keptLine)]), "\r\n"), "�")
+	line = bytes.TrimRight(line, "\r\n")
+	text := strings.ToValidUTF8(string(line[:min(len(line), keptLine)]), "�")
 	if len(l.lines) == keptLines {
 		l.lines = slices.Delete(l.lines, 0, 1)
 	}
