@@ -80,7 +80,6 @@ type loader struct {
 	groups     map[string]NodeGroup
 	matrix     *matrix
 	components []*hclsyntax.Block
-	kinds      map[string]Kind // of components whose uses is fixed; for messages
 	devices    *hclsyntax.Block
 	customers  *hclsyntax.Block
 	phases     *hclsyntax.Block
