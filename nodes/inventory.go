@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// maxInventory bounds the file, and with it how deep brackets can nest.
+	// maxInventory bounds the file.
 	maxInventory = 256 << 10
 	maxHosts     = 10_000
 )
@@ -104,7 +104,7 @@ func ParseInventory(text []byte, name string) (*Inventory, error) {
 	if len(text) > maxInventory {
 		return nil, fmt.Errorf("inventory: %s is larger than %d bytes", name, maxInventory)
 	}
-	if err := checkNesting(text, name); err != nil {
+	if err := checkTokens(text, name); err != nil {
 		return nil, err
 	}
 	r := &inventoryReader{}
@@ -122,6 +122,9 @@ func ParseInventory(text []byte, name string) (*Inventory, error) {
 		if _, twice := inv.Group(b.Name); twice {
 			r.add(b.Hosts, "there are two node blocks %q", b.Name)
 		}
+		if v, diags := b.Hosts.Value(nil); !diags.HasErrors() && v.IsNull() {
+			r.add(b.Hosts, "node %q: hosts is missing", b.Name)
+		}
 		inv.Groups = append(inv.Groups, Group{Name: b.Name, User: b.User, Hosts: r.hosts(b.Hosts), Spares: r.hosts(b.Spares)})
 	}
 	if b := blocks.SSH; b != nil {
@@ -133,23 +136,35 @@ func ParseInventory(text []byte, name string) (*Inventory, error) {
 	return inv, nil
 }
 
-// checkNesting keeps the parser, which recurses, from a file of brackets alone.
-func checkNesting(text []byte, name string) error {
-	const limit = 64
+// checkTokens lets plain values through and nothing else: an inventory has no
+// expressions, and their parser recurses with the source and expands numbers.
+func checkTokens(text []byte, name string) error {
+	const maxDepth, maxDigits = 32, 20
+	tokens, diags := hclsyntax.LexConfig(text, name, hcl.InitialPos)
+	if diags.HasErrors() {
+		return (&inventoryReader{diags: diags}).err()
+	}
 	depth := 0
-	for i, line := range bytes.Split(text, []byte("\n")) {
-		for _, c := range line {
-			switch c {
-			case '[', '{', '(':
-				depth++
-			case ']', '}', ')':
-				depth = max(0, depth-1)
-			case '!', '-':
-				continue
+	for _, t := range tokens {
+		wrong := ""
+		switch t.Type {
+		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack:
+			if depth++; depth > maxDepth {
+				wrong = fmt.Sprintf("brackets nest deeper than %d", maxDepth)
 			}
-			if depth > limit {
-				return fmt.Errorf("inventory: %s:%d: brackets nest deeper than %d", name, i+1, limit)
+		case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack:
+			depth = max(0, depth-1)
+		case hclsyntax.TokenNumberLit:
+			if len(t.Bytes) > maxDigits || bytes.ContainsAny(t.Bytes, "eE") {
+				wrong = "a number of this form has no place here"
 			}
+		case hclsyntax.TokenIdent, hclsyntax.TokenEqual, hclsyntax.TokenComma, hclsyntax.TokenMinus, hclsyntax.TokenNewline, hclsyntax.TokenComment,
+			hclsyntax.TokenOQuote, hclsyntax.TokenQuotedLit, hclsyntax.TokenCQuote, hclsyntax.TokenEOF:
+		default:
+			wrong = fmt.Sprintf("%q: an inventory has plain values only: strings, numbers and lists", firstWords([]string{string(t.Bytes)}))
+		}
+		if wrong != "" {
+			return fmt.Errorf("inventory: %s:%d: %s", name, t.Range.Start.Line, wrong)
 		}
 	}
 	return nil
