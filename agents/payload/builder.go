@@ -127,10 +127,11 @@ func (b *Builder) appendReading(dst []byte, e Envelope) []byte {
 	return append(dst, ']')
 }
 
+const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
 // padding is n seeded letters and digits: not constant, which compression on the
 // way would make disappear.
 func padding(seed uint64, n int) []byte {
-	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	random := rand.NewPCG(seed, 0x706164)
 	pad := make([]byte, n)
 	var bits uint64
