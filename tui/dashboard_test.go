@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"reflect"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -246,6 +247,41 @@ func TestPlainAfterTheProgramDied(t *testing.T) {
 	}
 	for _, want := range []string{"plain lines from here on", "cell 1/4 devices=1 qos=1  valid", "run finished with status 4"} {
 		term.await(want, containing(want))
+	}
+}
+
+// NO_COLOR is a wish of the user's that counts everywhere: in the dashboard and
+// in the lines above it.
+func TestNoColor(t *testing.T) {
+	colour := regexp.MustCompile(`\x1b\[[0-9;:]*[39][0-7]m`)
+	for _, c := range []struct {
+		env  []string
+		want bool
+	}{
+		{[]string{"TERM=xterm-256color"}, true},
+		{[]string{"TERM=xterm-256color", "NO_COLOR=1"}, false},
+	} {
+		term := newTerminal(t, 100, 30)
+		read := make(chan struct{})
+		go func() { defer close(read); term.read() }()
+		d, err := NewDashboard(term.tty, term.tty, Options{Env: c.env})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range whole().events {
+			d.Handle(e)
+		}
+		term.await("the last line above", containing("run finished with status 4"))
+		term.await("the dashboard", containing("enlarge a pane"))
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+		_ = term.tty.Close()
+		_ = term.master.Close()
+		<-read
+		if got := colour.MatchString(term.raw.String()); got != c.want {
+			t.Errorf("with %v colours were written: %v", c.env, got)
+		}
 	}
 }
 

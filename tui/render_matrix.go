@@ -224,17 +224,35 @@ func (d *drawing) grid(m matrix, colDim, rowDim, rows int) []string {
 		cw = d.columnWidth(m, cols, wide)
 	}
 	curCol, curRow := d.currentPlace(m, colDim, cols, rowDim, down)
-	fit := max((d.width-labelWidth-2)/(cw+2), 1)
+	room := d.width - labelWidth - 2
+	if len(cols)*(cw+2) > room {
+		room -= len(" 99 more ›") // which the first line says then
+	}
+	fit := max(room/(cw+2), 1)
 	cfrom, cto := window(len(cols), fit, curCol-fit/2)
 	rfrom, rto := window(len(down), rows-1, d.matrixOffset(curRow-(rows-1)/2))
 
-	head := " " + d.t.label.Render(left(corner, labelWidth)) + " "
+	head := " "
+	if cfrom > 0 {
+		head = d.t.faint.Render("‹")
+	}
+	head += d.t.label.Render(left(corner, labelWidth)) + " "
 	for _, c := range cols[cfrom:cto] {
 		head += d.t.label.Render(left(c, cw)) + "  "
 	}
+	if cto < len(cols) {
+		head = ends(head, d.t.faint.Render(fmt.Sprintf("%d more ›", len(cols)-cto)), d.width)
+	}
 	out := []string{head}
-	for _, r := range down[rfrom:rto] {
-		l := " " + d.t.label.Render(left(r, labelWidth)) + " "
+	for i, r := range down[rfrom:rto] {
+		mark := " "
+		switch {
+		case i == 0 && rfrom > 0:
+			mark = "↑"
+		case i == rto-rfrom-1 && rto < len(down):
+			mark = "↓"
+		}
+		l := d.t.faint.Render(mark) + d.t.label.Render(left(r, labelWidth)) + " "
 		for _, c := range cols[cfrom:cto] {
 			combo := m.find(colDim, c, rowDim, r)
 			style := lipgloss.NewStyle()

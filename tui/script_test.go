@@ -133,7 +133,7 @@ func (s *script) second(i, t int, p event.Phase, devices float64, total *int64) 
 	}
 }
 
-// prelude is a cell up to the start of load.
+// prelude is a cell until its devices connect.
 func (s *script) prelude(i int) {
 	s.add(event.CellStarted{Cell: s.cells[i-1]})
 	s.phase(i, event.PhaseClean, 20*time.Second, false)
@@ -142,15 +142,20 @@ func (s *script) prelude(i int) {
 	s.add(event.Waiting{Position: i, Phase: event.PhaseStart, For: []string{"broker/1 on worker-1", "gateway/1 on worker-1"}})
 	s.components(i)
 	s.add(event.Waiting{Position: i, Phase: event.PhaseStart})
-	s.phase(i, event.PhaseProbe, 10*time.Second, false)
-	s.pass(300 * time.Millisecond)
 	s.phase(i, event.PhaseConnect, 30*time.Second, false)
 	s.pass(2 * time.Second)
 }
 
-// load is the warm-up, and the first played seconds of measuring.
+// probe is the one message through the whole chain before the load.
+func (s *script) probe(i int) {
+	s.phase(i, event.PhaseProbe, 10*time.Second, false)
+	s.pass(300 * time.Millisecond)
+}
+
+// load is the probe, the warm-up, and the first played seconds of measuring.
 func (s *script) load(i int, devices float64, warmup, length, played int) {
 	var total int64
+	s.probe(i)
 	s.phase(i, event.PhaseWarmup, time.Duration(warmup)*time.Second, true)
 	t := 0
 	for ; t < warmup; t++ {

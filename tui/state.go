@@ -140,7 +140,7 @@ func (s *state) apply(e event.Event) {
 	case event.PhaseStarted:
 		s.Phase, s.PhaseStarted, s.PhaseLimit, s.PhaseFixed = d.Phase, e.Time, d.Limit, d.Fixed
 		s.Waiting = nil
-		if d.Phase == event.PhaseProbe {
+		if phaseIndex(d.Phase) > phaseIndex(event.PhaseStart) {
 			s.Components = slices.DeleteFunc(s.Components, func(c componentState) bool { return c.State == "" })
 		}
 	case event.Waiting:

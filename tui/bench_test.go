@@ -1,0 +1,59 @@
+package tui
+
+import (
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"bela/campaign/event"
+)
+
+// second is one second's events of a testbed: a sample a node, and the load.
+func secondOf(nodes, t int) []event.Event {
+	now := time.Unix(1000+int64(t), 0)
+	p := 12.5
+	es := []event.Event{{Time: now, Data: event.Load{Position: 1, T: t, Published: 500, Delivered: 499, P50: &p, P99: &p, Lateness: &p}}}
+	for n := range nodes {
+		es = append(es, event.Event{Time: now, Data: event.NodeSample{
+			Position: 1, T: t, Node: fmt.Sprintf("node-%d", n), CPUs: 4, CPU: 700, Memory: 900, MemoryTotal: 4096,
+			Components: []event.ComponentSample{{Component: "broker", Instance: n + 1, CPU: 200, Memory: 30, Counted: true}},
+		}})
+	}
+	return es
+}
+
+// BenchmarkHandle is what a view costs the run per event.
+func BenchmarkHandle(b *testing.B) {
+	events := secondOf(10, 1)
+	for _, c := range []struct {
+		name string
+		view View
+	}{
+		{"plain", NewPlain(io.Discard, Options{})},
+		{"json", NewJSON(io.Discard, Options{})},
+		{"dashboard", &Dashboard{state: newState()}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				c.view.Handle(events[i%len(events)])
+			}
+		})
+	}
+}
+
+// BenchmarkSecond is the CPU that the dashboard takes a second with ten nodes:
+// their samples, and four frames with their copies of the state.
+func BenchmarkSecond(b *testing.B) {
+	s := stateAfter(measuring().events)
+	for t := 0; b.Loop(); t++ {
+		for _, e := range secondOf(10, t) {
+			s.handle(e)
+		}
+		for range 4 {
+			c := s.clone()
+			render(&c, viewport{}, 120, 39)
+		}
+	}
+}
