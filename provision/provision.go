@@ -273,7 +273,11 @@ const (
 // Stop ends the agent and every process that it left, first asking and then by
 // force. Where nothing runs it does nothing.
 func Stop(ctx context.Context, n *nodes.Node) error {
-	_, err := script(ctx, n, "stop the agent", "stop.sh", tenths(agentGrace), tenths(leftoverGrace))
+	return stop(ctx, n, agentGrace, leftoverGrace)
+}
+
+func stop(ctx context.Context, n *nodes.Node, agent, leftovers time.Duration) error {
+	_, err := script(ctx, n, "stop the agent", "stop.sh", tenths(agent), tenths(leftovers))
 	return err
 }
 
