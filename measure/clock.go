@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math"
 	"slices"
-	"sort"
 )
 
 // ProbeSample is one exchange of timestamps between the controller and an
@@ -21,6 +20,19 @@ type ProbeSample struct {
 
 // RoundTrip is the time that the exchange spent on the way, in nanoseconds.
 func (s ProbeSample) RoundTrip() int64 { return (s.T4 - s.T1) - (s.T3 - s.T2) }
+
+// plausible says whether the timestamps can be those of an exchange: in order,
+// and within 70 years of the Unix epoch, so that differences do not overflow.
+func (s ProbeSample) plausible() bool {
+	for _, t := range []int64{s.T1, s.T2, s.T3, s.T4} {
+		if t < -(1<<61) || t > 1<<61 {
+			return false
+		}
+	}
+	return s.RoundTrip() > 0 && s.T3 >= s.T2 && s.T4 >= s.T1
+}
+
+var errNoProbe = errors.New("clock fit: no probe has a positive round trip; probe the node again")
 
 // MaxDrift bounds the rate at which two clocks part, in seconds a second: the
 // largest by which Linux slews a clock (adjtimex), and well above what a
@@ -45,7 +57,8 @@ type ClockFit struct {
 	Error int64 `json:"error_ns"`
 	// RoundTrip is the smallest round trip of all samples, in nanoseconds.
 	RoundTrip int64 `json:"round_trip_ns"`
-	// Samples were used; Rejected were not, because their round trip was not positive.
+	// Samples were used; Rejected were not, because their timestamps are
+	// impossible: a round trip of nothing or less, or times out of order.
 	Samples  int `json:"samples"`
 	Rejected int `json:"rejected,omitempty"`
 	// Steps are sudden jumps of the agent's clock against the controller's.
@@ -64,6 +77,7 @@ type ClockStep struct {
 // segment is a stretch of samples that one line explains. Times are relative to
 // epoch and offsets to base, so that floats keep nanoseconds.
 type segment struct {
+	of          []ProbeSample
 	epoch, base int64
 	from, to    float64 // of the samples, relative to epoch
 	began       int64   // testbed time when the first sample was surely over
@@ -102,14 +116,14 @@ func FitClock(samples []ProbeSample) (ClockFit, error) {
 	var fit ClockFit
 	usable := make([]ProbeSample, 0, len(samples))
 	for _, s := range samples {
-		if s.RoundTrip() <= 0 || s.T3 < s.T2 || s.T4 < s.T1 {
+		if !s.plausible() {
 			fit.Rejected++
 			continue
 		}
 		usable = append(usable, s)
 	}
 	if len(usable) == 0 {
-		return fit, errors.New("clock fit: no probe has a positive round trip; probe the node again")
+		return fit, errNoProbe
 	}
 	// By the controller's clock, which does not jump.
 	slices.SortFunc(usable, func(a, b ProbeSample) int { return cmp.Compare(a.T1, b.T1) })
@@ -119,11 +133,21 @@ func FitClock(samples []ProbeSample) (ClockFit, error) {
 		fit.RoundTrip = min(fit.RoundTrip, s.RoundTrip())
 	}
 	for rest := usable; len(rest) > 0; {
-		// Allowed lines only get fewer with each sample, so the longest stretch
-		// that still has one can be searched by halving.
-		n := sort.Search(len(rest), func(n int) bool { return len(fitSegment(rest[:n+1]).corners) == 0 })
-		fit.segments = append(fit.segments, fitSegment(rest[:n]))
+		stretch, n := fitSegment(rest)
+		for n > 0 && n < len(stretch.of) {
+			stretch, n = fitSegment(rest[:n]) // in the measures of its own span
+		}
+		if n == 0 { // beyond what floats resolve
+			fit.Rejected, fit.Samples = fit.Rejected+1, fit.Samples-1
+			rest = rest[1:]
+			continue
+		}
+		stretch.of = nil
+		fit.segments = append(fit.segments, stretch)
 		rest = rest[n:]
+	}
+	if len(fit.segments) == 0 {
+		return ClockFit{Rejected: fit.Rejected}, errNoProbe
 	}
 	fit.findSteps()
 	last := &fit.segments[len(fit.segments)-1]
@@ -137,11 +161,12 @@ func FitClock(samples []ProbeSample) (ClockFit, error) {
 	return fit, nil
 }
 
-// fitSegment finds the lines that all samples allow; without corners there is none.
-func fitSegment(samples []ProbeSample) segment {
+// fitSegment finds the lines that the first n samples allow, where n is as many
+// as any line explains. The segment is finished only where that is all of them.
+func fitSegment(samples []ProbeSample) (s segment, n int) {
 	first, last := samples[0], samples[len(samples)-1]
-	s := segment{
-		epoch: first.T2 + (last.T3-first.T2)/2, base: first.T1 - first.T2,
+	s = segment{
+		of: samples, epoch: first.T2 + (last.T3-first.T2)/2, base: first.T1 - first.T2,
 		began: first.T4, ended: last.T1, roundTrip: first.RoundTrip(),
 	}
 	// Drift is scaled by the span, so that both coordinates are nanoseconds.
@@ -156,14 +181,14 @@ func fitSegment(samples []ProbeSample) segment {
 	corners := []line{{-widest, -bound}, {widest, -bound}, {widest, bound}, {-widest, bound}}
 	var spare []line
 	s.from, s.to = math.Inf(1), math.Inf(-1)
-	for _, p := range samples {
+	for n, p := range samples {
 		s.roundTrip = min(s.roundTrip, p.RoundTrip())
 		received, sent := float64(p.T2-s.epoch), float64(p.T3-s.epoch)
 		s.from, s.to = math.Min(s.from, received), math.Max(s.to, sent)
 		spare = clip(spare, corners, 1, received/scale, float64(p.T1-p.T2-s.base))
 		corners = clip(corners, spare, -1, -sent/scale, -float64(p.T4-p.T3-s.base))
 		if len(corners) == 0 {
-			return s
+			return s, n
 		}
 	}
 	for i := range corners {
@@ -174,7 +199,7 @@ func fitSegment(samples []ProbeSample) segment {
 	atLeft, atRight := s.middle(left), s.middle(right)
 	s.line.b = (atRight - atLeft) / (right - left)
 	s.line.a = atLeft - s.line.b*left
-	return s
+	return s, len(samples)
 }
 
 // clip keeps the part of a convex polygon where x·a + y·b ≥ least, in the

@@ -202,13 +202,41 @@ func TestClockFitFromJSON(t *testing.T) {
 	}
 }
 
-func BenchmarkFitClock(b *testing.B) {
-	c := channel{rand.New(rand.NewPCG(9, 9)), linear(1e6, 5e-6), queueing(400_000), queueing(400_000)}
-	samples := c.probes(1000, 250e6)
-	b.ReportAllocs()
-	for range b.N {
-		if _, err := FitClock(samples); err != nil {
-			b.Fatal(err)
+// Timestamps come from another machine: no values may crash the fit or keep it
+// from ending.
+func FuzzFitClock(f *testing.F) {
+	f.Add(epoch, epoch+100, epoch+200, epoch+300, int64(1e9), int64(5))
+	f.Add(int64(0), int64(1)<<62, int64(1)<<62, int64(1), int64(-1), int64(-1))
+	f.Fuzz(func(t *testing.T, t1, t2, t3, t4, every, jump int64) {
+		var samples []ProbeSample
+		for i := range int64(8) {
+			samples = append(samples, ProbeSample{t1 + i*every, t2 + i*every + i*i*jump, t3 + i*every + i*i*jump, t4 + i*every})
 		}
+		fit, err := FitClock(samples)
+		if err != nil {
+			return
+		}
+		if fit.Samples+fit.Rejected != len(samples) || fit.Error < 0 || math.IsNaN(fit.Drift) {
+			t.Fatalf("%+v", fit)
+		}
+		fit.At(t2)
+	})
+}
+
+func BenchmarkFitClock(b *testing.B) {
+	steady := channel{rand.New(rand.NewPCG(9, 9)), linear(1e6, 5e-6), queueing(400_000), queueing(400_000)}
+	wandering := channel{rand.New(rand.NewPCG(9, 9)), func(t int64) int64 {
+		return int64(5e6 * math.Sin(float64(t-epoch)/200e9))
+	}, queueing(20_000), queueing(20_000)}
+	for name, c := range map[string]channel{"steady": steady, "wandering": wandering} {
+		samples := c.probes(4096, 1e9)
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for range b.N {
+				if _, err := FitClock(samples); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

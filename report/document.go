@@ -371,21 +371,18 @@ func cells(n int) string {
 }
 
 func drops(run *store.Reader) section {
-	s := section{Title: "Drops by hop"}
+	s := section{Title: "Drops by hop, as the components count them, warm-up included"}
 	for _, c := range run.Cells {
 		var hops []string
-		var counted int64
 		for _, hop := range slices.Sorted(maps.Keys(c.DropsByHop)) {
 			for _, reason := range slices.Sorted(maps.Keys(c.DropsByHop[hop])) {
 				if n := c.DropsByHop[hop][reason]; n > 0 {
-					counted += n
 					hops = append(hops, fmt.Sprintf("%s %s %d", clean(hop), clean(reason), n))
 				}
 			}
 		}
 		if len(hops) > 0 {
-			s.Items = append(s.Items, item{Text: fmt.Sprintf("cell %s: %s (the components count %d themselves, the ledger %d dropped)",
-				label(run, c.Number, c.Repetition), strings.Join(hops, ", "), counted, c.Ledger.Dropped)})
+			s.Items = append(s.Items, item{Text: fmt.Sprintf("cell %s: %s", label(run, c.Number, c.Repetition), strings.Join(hops, ", "))})
 		}
 	}
 	return s
