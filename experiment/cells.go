@@ -280,11 +280,12 @@ func defaultCustomerTopic(specs []*componentSpec, receive Receive) string {
 }
 
 // topicsMeet reports topics that can never match, where only built-in
-// components stand between devices and customers: a hub hands out under "out"
-// what came in under the topic's first level.
+// components stand between devices and customers. A gateway takes all under the
+// first level of the devices' topic; a hub hands it out under the first level
+// of the customers' topic, the other levels unchanged.
 func (l *loader) topicsMeet(d *devicesSpec, c *customersSpec, cell *Cell, specs []*componentSpec) {
 	handed := d.Topic
-	bridged := false
+	bridged, hub := false, false
 	for _, s := range specs {
 		switch {
 		case !s.active:
@@ -293,33 +294,39 @@ func (l *loader) topicsMeet(d *devicesSpec, c *customersSpec, cell *Cell, specs 
 		case s.Kind == KindGateway:
 			bridged = true
 		case s.Kind == KindHub:
-			_, rest, _ := strings.Cut(d.Topic, "/")
-			handed = "out/" + rest
+			hub = true
 		}
+	}
+	at := d.topicAt
+	if c.topicGiven {
+		at = c.topicAt
 	}
 	if bridged && !bridgeable(d.Topic) {
 		l.m.error(d.topicAt, fmt.Sprintf("the gateway cannot take the topic %q into NATS", d.Topic),
-			"legal with a gateway: a first level that is a word other than out, then levels of letters, digits, - and _")
+			"legal with a gateway: a first level that is a word, then levels of letters, digits, - and _")
 		return
+	}
+	in, rest, _ := strings.Cut(d.Topic, "/")
+	out, _, _ := strings.Cut(cell.Customers.Topic, "/")
+	if hub {
+		handed = out + "/" + rest
+		if out == in || strings.ContainsAny(out, "{+#") {
+			l.m.error(at, fmt.Sprintf("the hub would hand out under %q what the gateway takes from %q", out, in),
+				"the first level of the customers' topic must be a word other than that of the devices' topic")
+			return
+		}
 	}
 	fill := strings.NewReplacer("{customer}", "c", "{device}", "d", "{node}", "n")
 	if !matches(fill.Replace(cell.Customers.Topic), fill.Replace(handed)) {
-		at, what := c.topicAt, "publish to"
-		if !c.topicGiven {
-			at = d.topicAt
-		}
-		if handed != d.Topic {
-			what = "send, and the hub hands out under"
-		}
-		l.m.error(at, fmt.Sprintf("customers subscribe to %q, which never matches what devices %s %q",
-			cell.Customers.Topic, what, handed), "change topic in the devices or the customers block")
+		l.m.error(at, fmt.Sprintf("customers subscribe to %q, and what devices send arrives at %q, which never matches",
+			cell.Customers.Topic, handed), "change topic in the devices or the customers block")
 	}
 }
 
 // bridgeable says whether a topic template has a NATS subject.
 func bridgeable(topic string) bool {
 	levels := strings.Split(topic, "/")
-	if len(levels) < 2 || strings.Contains(levels[0], "{") || levels[0] == "out" {
+	if len(levels) < 2 || strings.Contains(levels[0], "{") {
 		return false
 	}
 	for _, level := range levels {

@@ -409,6 +409,8 @@ func TestRefused(t *testing.T) {
 		{"neither", swap("uses = platform.broker", ""), "needs the argument uses or command"},
 		{"no component left", strings.Replace(withMatrix("", "a = [1]", tenDevices), "uses =", "when = cell.a == 2\nuses =", 1), "no component is left in this cell"},
 		{"topic into nats", swap("count = cell.devices", "count = cell.devices\ntopic = \"{device}/{customer}\""), "the gateway cannot take the topic"},
+		{"hub in a circle", swap("customers {", "customers {\ntopic = \"iot/{customer}/#\""), `the hub would hand out under "iot" what the gateway takes from "iot"`},
+		{"hub and another order of levels", swap("count = cell.devices", "count = cell.devices\ntopic = \"plant/{device}/{customer}\""), `customers subscribe to "out/{customer}/#", and what devices send arrives at "out/{device}/{customer}"`},
 		{"template placeholder", swap("count = cell.devices", "count = cell.devices\npayload {\ntemplate = \"{\\\"a\\\": {devise}}\"\n}"), "did you mean {device}?"},
 		{"template too long", swap("count = cell.devices", "count = cell.devices\npayload {\nsize = 128\ntemplate = jsonencode({ a = \"0123456789012345678901234567890123456789012345678901234567890123456789\" })\n}"), "raise size"},
 		{"own field", swap("count = cell.devices", "count = cell.devices\npayload {\ntemplate = \"{\\\"bela\\\": 1}\"\n}"), `the field "bela" is bela's own`},
