@@ -350,16 +350,9 @@ func (c *cellRun) begin(ctx context.Context) error {
 	c.mu.Unlock()
 
 	order := protocol.Start{At: start, Warmup: warmup, Measure: c.cell.Phases.Measure}
-	// Customers first: they must know the window before the first message comes.
-	for _, group := range [][]*member{c.customers, c.devices} {
-		err := c.each(ctx, group, func(ctx context.Context, m *member) error {
-			return m.ask(ctx, askLimit, protocol.TypeStart, order, nil)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.each(ctx, c.loaders(), func(ctx context.Context, m *member) error {
+		return m.ask(ctx, askLimit, protocol.TypeStart, order, nil)
+	})
 }
 
 // wholeSeconds rounds up, so that warm-up and measurement meet between two

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -14,30 +15,26 @@ import (
 // arguments, with one dash or two.
 type flags struct {
 	*flag.FlagSet
-	a *app
+	a    *app
+	args string // the arguments as the help shows them
 }
 
 func (a *app) flags(name, args string) *flags {
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	f.SetOutput(io.Discard)
-	f.Usage = func() {
-		f.SetOutput(a.out)
-		fmt.Fprintf(a.out, "usage: bela %s [FLAGS] %s\n", name, args)
-		f.PrintDefaults()
-		f.SetOutput(io.Discard)
-	}
-	return &flags{f, a}
+	f.Usage = func() {} // errors are told in one line; the help is asked for
+	return &flags{f, a, args}
 }
 
 // parse returns the arguments, of which there must be from least to most.
 func (f *flags) parse(args []string, least, most int) ([]string, error) {
 	var rest []string
 	for {
-		if err := f.Parse(args); err != nil {
-			if err == flag.ErrHelp {
-				return nil, err
-			}
-			return nil, usageError("%s: %v; `bela %s -h` lists the flags", f.Name(), err, f.Name())
+		if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+			f.help()
+			return nil, err
+		} else if err != nil {
+			return nil, usageError("%s: %v%s; `bela %s -h` lists the flags", f.Name(), err, f.hint(args), f.Name())
 		}
 		if f.NArg() == 0 {
 			break
@@ -47,11 +44,34 @@ func (f *flags) parse(args []string, least, most int) ([]string, error) {
 	}
 	switch {
 	case len(rest) < least:
-		return nil, usageError("%s needs %d argument(s) and got %d; `bela %s -h` shows how to call it", f.Name(), least, len(rest), f.Name())
+		return nil, usageError("usage: bela %s [FLAGS] %s", f.Name(), f.args)
 	case len(rest) > most:
-		return nil, usageError("%s: what is %q for? `bela %s -h` shows how to call it", f.Name(), rest[most], f.Name())
+		return nil, usageError("%s: what is %q for? usage: bela %s [FLAGS] %s", f.Name(), rest[most], f.Name(), f.args)
 	}
 	return rest, nil
+}
+
+func (f *flags) help() {
+	fmt.Fprintf(f.a.out, "usage: bela %s [FLAGS] %s\n", f.Name(), f.args)
+	f.SetOutput(f.a.out)
+	f.PrintDefaults()
+	f.SetOutput(io.Discard)
+}
+
+// hint names the flag that was probably meant by one that there is not.
+func (f *flags) hint(args []string) string {
+	var names []string
+	f.VisitAll(func(x *flag.Flag) { names = append(names, x.Name) })
+	for _, arg := range args {
+		if !strings.HasPrefix(arg, "-") {
+			continue
+		}
+		name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if near := experiment.Nearest(name, names); name != "" && f.Lookup(name) == nil && near != "" {
+			return fmt.Sprintf(": did you mean -%s?", near)
+		}
+	}
+	return ""
 }
 
 func usageError(format string, args ...any) error {

@@ -22,11 +22,11 @@ func runReport(_ context.Context, a *app, args []string) error {
 	}
 	switch *format {
 	case "text":
-		return report.Text(a.out, r, a.width(a.out), a.color(a.out))
+		return report.Text(a.out, r, a.reportOptions())
 	case "markdown":
-		return report.Markdown(a.out, r)
+		return report.Markdown(a.out, r, a.reportOptions())
 	case "html":
-		path, err := report.WriteHTML(r)
+		path, err := report.WriteHTML(r, a.reportOptions())
 		if err == nil {
 			fmt.Fprintln(a.out, path)
 		}
@@ -46,4 +46,8 @@ func (a *app) open(args []string, results string) (*store.Reader, error) {
 		return nil, &statusError{statusUsage, err}
 	}
 	return r, nil
+}
+
+func (a *app) reportOptions() report.Options {
+	return report.Options{Width: a.width(a.out), Color: a.color(a.out)}
 }

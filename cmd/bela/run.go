@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -32,6 +33,9 @@ func runRun(ctx context.Context, a *app, args []string) error {
 	rest, err := f.parse(args, 1, 1)
 	if err != nil {
 		return err
+	}
+	if !slices.Contains(tui.Modes(), *view) {
+		return usageError("run: unknown view %q: use one of %s", *view, strings.Join(tui.Modes(), ", "))
 	}
 	e, inventory, err := file.load(a, rest[0])
 	if err != nil {
@@ -197,12 +201,12 @@ func (r *run) report(dir *store.Run, mode string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := report.WriteHTML(reader); err != nil {
+	if _, err := report.WriteHTML(reader, r.reportOptions()); err != nil {
 		return err
 	}
 	if mode == tui.ModeJSON {
 		return nil
 	}
 	fmt.Fprintln(r.out)
-	return report.Text(r.out, reader, r.width(r.out), r.color(r.out))
+	return report.Text(r.out, reader, r.reportOptions())
 }

@@ -1,0 +1,404 @@
+package campaign_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"bela/campaign"
+	"bela/campaign/event"
+	"bela/experiment"
+	"bela/influx"
+	"bela/measure"
+	"bela/nodes/lab"
+	"bela/provision/agentbin"
+	"bela/store"
+)
+
+// agentPath is the agent that the tests push, built once.
+var agentPath = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "bela-campaign-test-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "bela-agent")
+	build := exec.Command("go", "build", "-trimpath", "-o", path, "bela/cmd/bela-agent")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build the agent: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if path, err := agentPath(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(code)
+}
+
+// small is a whole platform under a small load. %s takes more blocks, and
+// variables set lengths and counts.
+const small = `
+variable "measure" {
+  type    = duration
+  default = "3s"
+}
+experiment "small" {
+  seed = 7
+  matrix { devices = %s }
+  phases {
+    warmup  = "1s"
+    measure = var.measure
+    drain   = "10s"
+  }
+}
+node "worker"   { count = 1 }
+node "iot"      { count = 2 }
+node "customer" { count = 2 }
+component "broker" {
+  uses = platform.broker
+  on   = node.worker
+}
+component "nats" {
+  uses = platform.nats
+  on   = node.worker
+}
+component "stan" {
+  uses = platform.stan
+  on   = node.worker
+}
+component "gateway" {
+  uses      = platform.gateway
+  on        = node.worker
+  instances = 2
+}
+component "hub" {
+  uses = platform.hub
+  on   = node.worker
+}
+devices {
+  on    = node.iot
+  count = cell.devices
+  via   = component.broker
+  qos   = 1
+  rate  = "10/s"
+  payload { size = 300 }
+}
+customers {
+  on    = node.customer
+  count = 3
+  via   = component.broker
+}
+%s
+`
+
+// rig is a campaign on a lab, ready to run.
+type rig struct {
+	config campaign.Config
+	lab    *lab.Lab
+	root   string
+	events *recorder
+}
+
+// recorder keeps events and can act on them.
+type recorder struct {
+	mu  sync.Mutex
+	all []event.Event
+	on  func(event.Event)
+}
+
+func (r *recorder) Handle(e event.Event) {
+	r.mu.Lock()
+	r.all = append(r.all, e)
+	r.mu.Unlock()
+	if r.on != nil {
+		r.on(e)
+	}
+}
+
+func (r *recorder) list() []event.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.all)
+}
+
+// newRig loads the experiment and starts a lab for it; env is added to the
+// environment of each node's processes, by node name.
+func newRig(t *testing.T, text string, env map[string][]string, vars ...string) *rig {
+	t.Helper()
+	agent, err := agentPath()
+	if err != nil {
+		t.Fatal(err)
+	}
+	exp, err := experiment.Load("test.hcl", experiment.Inputs{
+		Vars:     vars,
+		ReadFile: func(string) ([]byte, error) { return []byte(text), nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := exp.Plan()
+	var specs []lab.Spec
+	for _, g := range plan.Groups {
+		for i := range g.Count {
+			specs = append(specs, lab.Spec{Name: g.NodeName(i), Group: g.Name, Role: string(g.Role), Env: env[g.NodeName(i)]})
+		}
+	}
+	l, err := lab.Start(t.Context(), specs, lab.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Errorf("close the lab: %v", err)
+		}
+	})
+	root := t.TempDir()
+	dir, err := store.Create(root, plan.Experiment, time.Now(), "test", store.Inputs{
+		Experiment: exp.Source(), Variables: exp.Variables(), Plan: plan, Dimensions: plan.Dimensions,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = dir.Close() })
+	events := new(recorder)
+	return &rig{
+		lab: l, root: dir.Dir(), events: events,
+		config: campaign.Config{
+			Plan: plan, Expect: exp.Expect, Targets: l.Targets(), Lab: true, Store: dir, Now: time.Now,
+			Agents: func(string, int) (agentbin.Binary, error) { return agentbin.FromFile(agent) },
+			Sinks:  []campaign.Sink{events},
+		},
+	}
+}
+
+// run carries the campaign out, closes the run directory and reads it back.
+func (r *rig) run(t *testing.T, ctx context.Context) (campaign.Summary, error, *store.Reader) {
+	t.Helper()
+	summary, err := campaign.Run(ctx, r.config)
+	if cerr := r.config.Store.Close(); cerr != nil {
+		t.Errorf("close the run: %v", cerr)
+	}
+	read, rerr := store.Open(r.root, "")
+	if rerr != nil {
+		t.Fatalf("read the run back: %v", rerr)
+	}
+	r.assertClean(t)
+	return summary, err, read
+}
+
+// assertClean demands that nothing of bela is left on the nodes: no process of
+// the lab but those that are dying, no file.
+func (r *rig) assertClean(t *testing.T) {
+	t.Helper()
+	for _, p := range processes(t, "BELA_LAB="+r.lab.ID()) {
+		t.Errorf("process left behind: %s", p)
+	}
+	err := filepath.WalkDir(r.lab.Dir(), func(path string, d os.DirEntry, err error) error {
+		if err == nil && strings.Contains(path, ".bela") {
+			t.Errorf("left behind: %s", path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// processes lists those whose environment holds a setting.
+func processes(t *testing.T, setting string) []string {
+	t.Helper()
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, dir := range dirs {
+		environ, err := os.ReadFile(filepath.Join(dir, "environ"))
+		if err != nil || !strings.Contains(string(environ), setting) {
+			continue
+		}
+		cmdline, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+		found = append(found, filepath.Base(dir)+" "+strings.ReplaceAll(string(cmdline), "\x00", " "))
+	}
+	return found
+}
+
+// A user who runs an experiment must get books that close, latencies, and the
+// use of every component, and nodes as they were.
+func TestRunEndToEnd(t *testing.T) {
+	r := newRig(t, fmt.Sprintf(small, "[2, 20]", `expect "nothing is lost" { that = dropped == 0 }`), nil)
+	summary, err, run := r.run(t, t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if summary.Missing != 0 || len(run.Cells) != 2 {
+		t.Fatalf("summary %+v with %d cells, want two", summary, len(run.Cells))
+	}
+	for i, c := range run.Cells {
+		want := int64([]int{2, 20}[i] * 10 * 3)
+		l := c.Ledger
+		if !l.Closed || l.Published != want || l.Delivered+l.Late+l.Dropped != l.Published || l.Dropped != 0 {
+			t.Errorf("cell %d: ledger %+v, want %d published and all delivered", c.Number, l, want)
+		}
+		if l.Acked != l.Published {
+			t.Errorf("cell %d: %d of %d acknowledged at QoS 1", c.Number, l.Acked, l.Published)
+		}
+		if c.Latency.Count != want || c.Latency.P50 == nil || *c.Latency.P50 <= 0 {
+			t.Errorf("cell %d: latency %+v", c.Number, c.Latency)
+		}
+		if c.ClockErrorMS == nil || *c.ClockErrorMS <= 0 {
+			t.Errorf("cell %d has no clock error", c.Number)
+		}
+		if c.BrokerIn == nil || c.GatewayOut == nil || c.HubIn == nil || *c.HubIn < float64(want)/3*300 {
+			t.Errorf("cell %d: throughput per hop is missing or below the payloads", c.Number)
+		}
+		if len(c.Components) != 6 {
+			t.Errorf("cell %d: %d component instances, want 6", c.Number, len(c.Components))
+		}
+		for _, u := range c.Components {
+			if u.CPUMean == nil || *u.CPUMean <= 0 || u.MemoryMax == nil || *u.MemoryMax <= 1 || u.NetIn == nil {
+				t.Errorf("cell %d: use of %s-%d is missing: %+v", c.Number, u.Component, u.Instance, u)
+			}
+		}
+		if len(c.Outcomes) != 1 || c.Outcomes[0].State != "held" {
+			t.Errorf("cell %d: expectations %+v", c.Number, c.Outcomes)
+		}
+		series, err := run.Series(c.Position)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var published, delivered int64
+		for _, s := range series {
+			if s.Phase == "measure" {
+				published += s.Published
+				delivered += s.Delivered
+			}
+		}
+		if published != want || delivered != want {
+			t.Errorf("cell %d: the series has %d published and %d delivered, want %d", c.Number, published, delivered, want)
+		}
+	}
+	assertMetrics(t, r)
+}
+
+// assertMetrics demands that metrics.lp.gz holds what the events say, point for
+// point: it is what InfluxDB gets and what an export sends later.
+func assertMetrics(t *testing.T, r *rig) {
+	t.Helper()
+	encoder := influx.NewEncoder(r.config.Plan.Experiment, r.config.Store.Name())
+	var want []byte
+	for _, e := range r.events.list() {
+		want = encoder.Append(want, e)
+	}
+	f, err := os.Open(filepath.Join(r.root, "metrics.lp.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	var got []byte
+	for line, err := range influx.ReadLines(f) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(append(got, line...), '\n')
+	}
+	if len(want) == 0 || string(got) != string(want) {
+		t.Errorf("metrics.lp.gz has %d bytes, the events encode to %d", len(got), len(want))
+	}
+}
+
+// Ctrl-C must leave the nodes clean, keep the finished cells and say how it ended.
+func TestInterrupt(t *testing.T) {
+	r := newRig(t, fmt.Sprintf(small, "[2, 4]", ""), nil, "measure=30s")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	r.events.on = func(e event.Event) {
+		if p, ok := e.Data.(event.PhaseStarted); ok && p.Phase == event.PhaseMeasure {
+			cancel(campaign.ErrInterrupted)
+		}
+	}
+	begun := time.Now()
+	summary, _, run := r.run(t, ctx)
+	if summary.Status != campaign.Interrupted || summary.Missing != 2 || len(run.Cells) != 0 {
+		t.Errorf("summary %+v with %d cells, want interrupted, 2 missing", summary, len(run.Cells))
+	}
+	if d := time.Since(begun); d > 25*time.Second {
+		t.Errorf("it took %v to stop: it waited for the measurement to end", d)
+	}
+}
+
+// A component that cannot start must fail its own cell, name itself and its
+// last words, and leave the other cells alone.
+func TestComponentFails(t *testing.T) {
+	r := newRig(t, fmt.Sprintf(small, "[2, 3]", `
+component "sidecar" {
+  on      = node.worker
+  command = ["/bin/sh", "-c", "echo cannot find the license; [ ${cell.devices} -eq 3 ] && sleep 60"]
+}`), nil)
+	summary, err, run := r.run(t, t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if summary.Status != campaign.Incomplete || summary.Invalid == 0 || len(run.Cells) != 2 {
+		t.Fatalf("summary %+v with %d cells, want an invalid one of two", summary, len(run.Cells))
+	}
+	first := run.Cells[0]
+	if first.Verdict != measure.Invalid || len(first.Reasons) == 0 || !strings.Contains(first.Reasons[0].Text, "sidecar-1") {
+		t.Errorf("the first cell does not name the component: %+v", first.Reasons)
+	}
+	if second := run.Cells[1]; second.Ledger.Delivered != 3*10*3 || strings.Contains(fmt.Sprint(second.Reasons), "cell_failed") {
+		t.Errorf("the second cell delivered %d, want 90: %+v", second.Ledger.Delivered, second.Reasons)
+	}
+	said := false
+	for _, e := range r.events.list() {
+		if c, ok := e.Data.(event.ComponentState); ok && slices.ContainsFunc(c.Log, func(l string) bool { return strings.Contains(l, "license") }) {
+			said = true
+		}
+	}
+	if !said {
+		t.Error("no event carries the component's last words")
+	}
+}
+
+// A lost agent must be named and cost its own cell only.
+func TestAgentDies(t *testing.T) {
+	r := newRig(t, fmt.Sprintf(small, "[2, 3]", ""), nil)
+	var once sync.Once
+	r.events.on = func(e event.Event) {
+		if p, ok := e.Data.(event.PhaseStarted); ok && p.Phase == event.PhaseMeasure && p.Position == 1 {
+			once.Do(func() {
+				for _, p := range processes(t, "BELA_LAB="+r.lab.ID()) {
+					if strings.Contains(p, " serve ") && strings.Contains(p, "/customer-2/") {
+						pid, _, _ := strings.Cut(p, " ")
+						if out, err := exec.Command("kill", "-KILL", pid).CombinedOutput(); err != nil {
+							t.Errorf("kill the agent: %v: %s", err, out)
+						}
+					}
+				}
+			})
+		}
+	}
+	summary, err, run := r.run(t, t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(run.Cells) != 2 || summary.Invalid == 0 {
+		t.Fatalf("summary %+v with %d cells, want an invalid one of two", summary, len(run.Cells))
+	}
+	if c := run.Cells[0]; c.Verdict != measure.Invalid || !strings.Contains(fmt.Sprint(c.Reasons), "customer-2") {
+		t.Errorf("the first cell does not name the lost node: %+v", c.Reasons)
+	}
+	if c := run.Cells[1]; !c.Ledger.Closed || c.Ledger.Delivered != 3*10*3 {
+		t.Errorf("the second cell's ledger: %+v", c.Ledger)
+	}
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"bela": main})
+}
+
+// TestScripts is bela's command line as a user types it: what it prints and the
+// exit statuses of the contract.
+func TestScripts(t *testing.T) {
+	root, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("EXPERIMENTS", root+"/../../experiments")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status},
+	})
+}
+
+// status runs bela and demands an exit status: status 2 validate broken.hcl.
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: status STATUS ARGUMENTS")
+	}
+	err := ts.Exec("bela", args[1:]...)
+	got := "0"
+	if err != nil {
+		got = err.Error()
+	}
+	if want := "exit status " + args[0]; got != want && (args[0] != "0" || got != "0") {
+		ts.Fatalf("bela %v: %s, want %s", args[1:], got, want)
+	}
+}
