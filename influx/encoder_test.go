@@ -155,7 +155,7 @@ func TestPointsAreDistinct(t *testing.T) {
 	}
 	for name, at := range clocks {
 		t.Run(name, func(t *testing.T) {
-			seconds := 300
+			seconds := 200
 			if name == "a clock that stands still" {
 				seconds = 20 // beyond a thousand events nothing but time tells them apart
 			}

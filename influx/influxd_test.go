@@ -27,7 +27,7 @@ type influxd struct {
 	dir     string
 	address string
 	cmd     *exec.Cmd
-	exited  chan error
+	exited  chan struct{} // closed when the process has been waited for
 	log     *os.File
 }
 
@@ -121,8 +121,11 @@ func (s *influxd) start(t testing.TB) {
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s.exited = make(chan error, 1)
-	go func(cmd *exec.Cmd, exited chan error) { exited <- cmd.Wait() }(s.cmd, s.exited)
+	s.exited = make(chan struct{})
+	go func(cmd *exec.Cmd, exited chan struct{}) {
+		defer close(exited)
+		_ = cmd.Wait() // its output says why
+	}(s.cmd, s.exited)
 	s.awaitReady(t)
 }
 
@@ -145,9 +148,8 @@ func (s *influxd) awaitReady(t testing.TB) {
 			}
 		}
 		select {
-		case err := <-s.exited:
-			s.exited <- err
-			t.Fatalf("influxd ended before it was ready: %v\n%s", err, s.output())
+		case <-s.exited:
+			t.Fatalf("influxd ended before it was ready: %v\n%s", s.cmd.ProcessState, s.output())
 		case <-ctx.Done():
 			t.Fatalf("influxd is not ready after a minute\n%s", s.output())
 		case <-every.C:

@@ -113,7 +113,10 @@ func TestReadLinesTornAnywhere(t *testing.T) {
 // A reader that stops early must be let go.
 func TestReadLinesStops(t *testing.T) {
 	n := 0
-	for range ReadLines(bytes.NewReader(zipped(t, []byte("a\nb\nc\n")))) {
+	for _, err := range ReadLines(bytes.NewReader(zipped(t, []byte("a\nb\nc\n")))) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if n++; n == 2 {
 			break
 		}

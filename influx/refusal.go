@@ -34,8 +34,8 @@ type answer struct {
 	Line    int    `json:"line"`
 }
 
-func newRefusal(resp *http.Response, body []byte, token string) *refusal {
-	r := &refusal{status: resp.StatusCode, retryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now())}
+func newRefusal(status int, header http.Header, body []byte, token string) *refusal {
+	r := &refusal{status: status, retryAfter: retryAfter(header.Get("Retry-After"), time.Now())}
 	var a answer
 	text := string(body)
 	if json.Unmarshal(body, &a) == nil && (a.Message != "" || a.Error != "") {

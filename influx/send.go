@@ -196,7 +196,7 @@ func (w *Writer) do(req *http.Request) error {
 	if resp.StatusCode/100 == 2 {
 		return nil
 	}
-	return newRefusal(resp, body, w.target.token)
+	return newRefusal(resp.StatusCode, resp.Header, body, w.target.token)
 }
 
 // describe says what happened to a batch, to whom, and what to do.

@@ -106,7 +106,7 @@ func testEveryPointArrives(t *testing.T, db *influxd) {
 	}
 	e := NewEncoder("qos 1", "20261121T010203Z-k3f9")
 	var all []byte
-	for _, ev := range fixtureRun(120, steady) {
+	for _, ev := range fixtureRun(40, steady) {
 		lines := e.Append(nil, ev)
 		all = append(all, lines...)
 		w.Enqueue(lines)
@@ -287,7 +287,7 @@ func testPartialWrite(t *testing.T, db *influxd) {
 // the queue, and must add nothing to what was there.
 func testSendingAgain(t *testing.T, db *influxd) {
 	db.create(t, "again")
-	all := encodeAll(fixtureRun(120, steady))
+	all := encodeAll(fixtureRun(40, steady))
 	for range 2 {
 		w := mustWriter(t, Config{URL: db.url, Bucket: "again", QueueBytes: len(all) / 10})
 		for line, err := range ReadLines(bytes.NewReader(zipped(t, all))) {
