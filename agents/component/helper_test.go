@@ -54,7 +54,7 @@ func helper(args []string) error {
 	case "burn": // CPU seconds at about 30 % of a core, then say what it took
 		return helperBurn(args[1], 3*time.Millisecond, 7*time.Millisecond)
 	case "spin": // CPU seconds as fast as it goes
-		return helperBurn(args[1], time.Second, 0)
+		return helperBurn(args[1], 5*time.Millisecond, 0)
 	case "spawn": // the given helper in this many children, one after the other
 		return helperSpawn(args[1], args[2:])
 	case "memory": // touch that many MiB once the file "go" is there

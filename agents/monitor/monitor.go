@@ -63,7 +63,8 @@ func readCPU(fs procfs.FS, h *protocol.HostSample) error {
 	return nil
 }
 
-// nanoseconds turns seconds, which are hundredths in the file, into a count.
+// nanoseconds turns seconds, which are hundredths in the file, into a count. It
+// wraps after 292 CPU years; differences stay right.
 func nanoseconds(seconds float64) int64 {
 	return int64(seconds*100+0.5) * int64(10*time.Millisecond)
 }
