@@ -57,3 +57,58 @@ func TestFormat(t *testing.T) {
 		})
 	}
 }
+
+// Colour and width are the terminal's: a narrow one must not break lines, a
+// plain one must get no escape codes, and a file must not bring its own.
+func TestFormatForTerminals(t *testing.T) {
+	src := "experiment \"e\" {\n  description = \"\x1b[31mred\u202e\" + " + strings.Repeat("long_", 40) + "\n}\n" + basicNodes + basicBroker + tenDevices + basicCustomers
+	_, err := loadText(src, experiment.Inputs{})
+	var found experiment.Diagnostics
+	if !errors.As(err, &found) {
+		t.Fatal(err)
+	}
+	format := func(width int, color bool) string {
+		var b bytes.Buffer
+		if err := found.Format(&b, width, color); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	if text := format(80, false); strings.ContainsAny(text, "\x1b\u202e") {
+		t.Errorf("control characters from the file: %q", text)
+	}
+	if text := format(80, true); !strings.Contains(text, "\x1b[1;31merror:\x1b[0m") || strings.Contains(text, "\x1b[31mred") {
+		t.Errorf("colours: %q", text)
+	}
+	for _, width := range []int{40, 80, 200} {
+		for line := range strings.Lines(format(width, false)) {
+			// A single word may be longer than the terminal is wide.
+			if n := len([]rune(strings.TrimRight(line, "\n"))); n > width && strings.ContainsAny(strings.TrimSpace(line), " ") && strings.Contains(line, "|") {
+				t.Errorf("%d columns at width %d: %q", n, width, line)
+			}
+		}
+	}
+}
+
+// The one-line summary goes into logs: it must say where and what, and that
+// there is more.
+func TestErrorInOneLine(t *testing.T) {
+	err := mistakes(t, "testdata/five_mistakes.hcl", experiment.Inputs{})
+	want := `testdata/five_mistakes.hcl:3:3: experiment "five" has no argument "sed"; did you mean "seed"? (and 4 more)`
+	if err.Error() != want {
+		t.Errorf("got  %s\nwant %s", err, want)
+	}
+}
+
+// A mistake made a thousand times must not scroll the first away.
+func TestManyMistakes(t *testing.T) {
+	src := "experiment \"e\" {\n"
+	for i := range 5000 {
+		src += "x" + strings.Repeat("y", i%50) + strings.Repeat("z", i/50) + " = 1\n"
+	}
+	_, err := loadText(src+"}\n", experiment.Inputs{})
+	text := detailed(err)
+	if n := strings.Count(text, ": error: "); n != 50 || !strings.HasSuffix(text, "… and 950 more\n") {
+		t.Errorf("%d shown, ends with %q", n, text[len(text)-30:])
+	}
+}

@@ -134,7 +134,7 @@ func (l *loader) checkHosts(what string, rng hcl.Range, hosts, others []string) 
 	for _, h := range hosts {
 		if !validHost(h) {
 			l.m.error(rng, fmt.Sprintf("%s: %q is not a host", what, clip(h)),
-				`legal: a name or an address, optionally with a port, as in "10.2.0.11", "vm-3:2222" or "[fd00::1]:22"`)
+				`legal: a name or an address, optionally with a user and a port, as in "10.2.0.11", "bela@vm-3:2222" or "[fd00::1]:22"`)
 		} else if seen[h] {
 			l.m.error(rng, fmt.Sprintf("%s: the host %s is given twice", what, clip(h)))
 		}
@@ -142,8 +142,15 @@ func (l *loader) checkHosts(what string, rng hcl.Range, hosts, others []string) 
 	}
 }
 
-// validHost takes name, name:port, address, address:port and [v6]:port.
+// validHost takes [user@]name, [user@]address, each optionally with ":port", and
+// [v6]:port.
 func validHost(h string) bool {
+	if user, rest, ok := strings.Cut(h, "@"); ok {
+		if !userName.MatchString(user) {
+			return false
+		}
+		h = rest
+	}
 	if net.ParseIP(h) != nil {
 		return true
 	}
@@ -191,14 +198,7 @@ func (l *loader) sshBlock(b *hclsyntax.Block) {
 	}
 	s.Jump, _ = r.texts("jump", 8)
 	for _, j := range s.Jump {
-		host := j
-		if user, rest, ok := strings.Cut(j, "@"); ok {
-			host = rest
-			if !userName.MatchString(user) {
-				host = ""
-			}
-		}
-		if !validHost(host) {
+		if !validHost(j) {
 			r.wrong("jump", fmt.Sprintf("%q is not a jump host", clip(j)), `legal: host, user@host or user@host:port`)
 		}
 	}

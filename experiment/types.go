@@ -14,8 +14,8 @@ type NodeGroup struct {
 	// Count is the number of nodes: len(Hosts) where hosts are given, else the
 	// number of loopback lab nodes to make.
 	Count int `json:"count"`
-	// Hosts are the machines' names or addresses, optionally with ":port".
-	// Empty means that the embedded lab supplies them.
+	// Hosts are the machines' names or addresses, optionally with "user@" and
+	// ":port". Empty means that the embedded lab supplies them.
 	Hosts []string `json:"hosts,omitempty"`
 	// User logs in over SSH; empty means what ~/.ssh/config says, else the
 	// invoking user.
