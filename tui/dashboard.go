@@ -55,6 +55,7 @@ type Dashboard struct {
 	dirty    bool   // something changed since the last frame
 	urgent   bool   // … which is more than a sample
 	fallback *Plain // set where the program ended before Close
+	closed   bool
 }
 
 // NewDashboard starts a dashboard on a terminal. It fails where in or out is no
@@ -99,7 +100,10 @@ func (d *Dashboard) Handle(e event.Event) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.fallback != nil {
+	switch {
+	case d.closed:
+		return
+	case d.fallback != nil:
 		d.fallback.Handle(e)
 		return
 	}
@@ -253,6 +257,9 @@ func (d *Dashboard) Close() error {
 }
 
 func (d *Dashboard) close() error {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
 	close(d.stop)
 	deadline := time.NewTimer(d.opts.CloseTimeout)
 	defer deadline.Stop()

@@ -102,6 +102,24 @@ func (m *terminal) mode() *unix.Termios {
 	return mode
 }
 
+// startPlayer starts the player in the terminal, and reads what it writes
+// until the terminal is closed.
+func (m *terminal) startPlayer(env ...string) (cmd *exec.Cmd, read chan struct{}) {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	m.t.Cleanup(cancel)
+	cmd = exec.CommandContext(ctx, os.Args[0])
+	cmd.Env = append(append(os.Environ(), playerEnv+"=40", "TERM=xterm-256color", "NO_COLOR="), env...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = m.tty, m.tty, m.tty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	read = make(chan struct{})
+	go func() { defer close(read); m.read() }()
+	return cmd, read
+}
+
 func containing(s string) func(string) bool {
 	return func(text string) bool { return strings.Contains(text, s) }
 }
@@ -112,18 +130,7 @@ func containing(s string) func(string) bool {
 func TestDashboardInATerminal(t *testing.T) {
 	term := newTerminal(t, 100, 32)
 	before := term.mode()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), playerEnv+"=40", "TERM=xterm-256color", "NO_COLOR=")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.tty, term.tty, term.tty
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	read := make(chan struct{})
-	go func() { defer close(read); term.read() }()
-
+	cmd, read := term.startPlayer()
 	term.await("the first cell's result", containing("cell 1/4 devices=1 qos=1  valid"))
 	term.resize(120, 30)
 	term.await("a frame as wide as the new terminal", containing(strings.Repeat("─", 110)))
@@ -178,6 +185,35 @@ func checkEnd(t *testing.T, term *terminal) {
 	}
 	if t.Failed() {
 		t.Logf("the terminal shows:\n%s", text)
+	}
+}
+
+// The second Ctrl-C ends the process at once. The shell must still get its
+// terminal back, or the user types blind.
+func TestSecondInterruptRestoresTheTerminal(t *testing.T) {
+	term := newTerminal(t, 100, 32)
+	before := term.mode()
+	cmd, read := term.startPlayer(stubbornEnv + "=1")
+	term.await("the dashboard", containing("q stop cleanly"))
+	term.press("\x03")
+	term.await("the first Ctrl-C", containing("q again: stop at once"))
+	time.Sleep(againAfter) // a shorter one is the same press
+	term.press("\x03")
+	err := cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 130 {
+		t.Errorf("the player ended with %v, not with status 130", err)
+	}
+	if after := term.mode(); !reflect.DeepEqual(before, after) {
+		t.Error("the terminal's mode was not restored")
+	}
+	_ = term.tty.Close()
+	_ = term.master.Close()
+	<-read
+	if !term.screen.modes["25"] {
+		t.Error("the cursor stays hidden")
+	}
+	if strings.Contains(term.text(), "enlarge a pane") {
+		t.Errorf("the dashboard was not taken away:\n%s", term.text())
 	}
 }
 
@@ -237,13 +273,13 @@ func TestPlainAfterTheProgramDied(t *testing.T) {
 	events := whole().events
 	d.Handle(events[0])
 	term.await("the dashboard", containing("enlarge a pane"))
-	d.program.Kill()
+	d.program.Quit() // as a panic in it would, without what that prints
 	<-d.fed
 	for _, e := range events[1:] {
 		d.Handle(e)
 	}
-	if err := d.Close(); err == nil {
-		t.Error("Close did not say that the dashboard stopped")
+	if err := d.Close(); err != nil {
+		t.Error(err)
 	}
 	for _, want := range []string{"plain lines from here on", "cell 1/4 devices=1 qos=1  valid", "run finished with status 4"} {
 		term.await(want, containing(want))
@@ -291,6 +327,7 @@ func TestKeysInterrupt(t *testing.T) {
 	now := time.Unix(0, 0)
 	calls := 0
 	d := &Dashboard{opts: Options{Interrupt: func() { calls++ }, Now: func() time.Time { return now }}}
+	d.once.Do(func() {}) // there is no program to close
 	m := newModel(d)
 	for _, step := range []struct {
 		key   tea.KeyPressMsg

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -14,6 +15,9 @@ import (
 //
 //	BELA_TUI_PLAY=4 /tmp/tui.test
 const playerEnv = "BELA_TUI_PLAY"
+
+// stubbornEnv makes the player go on after the first q.
+const stubbornEnv = "BELA_TUI_STUBBORN"
 
 func TestMain(m *testing.M) {
 	speed := os.Getenv(playerEnv)
@@ -36,7 +40,15 @@ func play(speed float64) error {
 	begin := time.Now()
 	now := func() time.Time { return s.start.Add(time.Duration(float64(time.Since(begin)) * speed)) }
 	stop := make(chan struct{}, 8)
-	v, err := NewDashboard(os.Stdin, os.Stdout, Options{Now: now, Interrupt: func() { stop <- struct{}{} }})
+	var presses atomic.Int32
+	v, err := NewDashboard(os.Stdin, os.Stdout, Options{Now: now, Interrupt: func() {
+		switch n := presses.Add(1); {
+		case n > 1:
+			os.Exit(130)
+		case os.Getenv(stubbornEnv) == "":
+			stop <- struct{}{}
+		}
+	}})
 	if err != nil {
 		return err
 	}

@@ -82,11 +82,20 @@ func (m model) interrupt() (model, tea.Cmd) {
 	}
 	m.pressed = now
 	m.view.Stops++
-	call := m.dash.opts.Interrupt
-	if call == nil {
+	dash, again := m.dash, m.view.Stops > 1
+	if dash.opts.Interrupt == nil {
 		return m, nil
 	}
-	return m, func() tea.Msg { call(); return nil }
+	return m, func() tea.Msg {
+		if again {
+			// The second press may end the process on the spot, and nobody
+			// could set the terminal right after it. Close's error is for the
+			// one who called it first, or has nobody to read it.
+			_ = dash.Close()
+		}
+		dash.opts.Interrupt()
+		return nil
+	}
 }
 
 // draw fills content. The frame is a line lower than the terminal: Bubble Tea

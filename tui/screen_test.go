@@ -171,9 +171,10 @@ func (s *screen) csi(params string, final byte) {
 		}
 	case 'K':
 		from, to := s.x, s.width
-		if params == "1" {
+		switch params {
+		case "1":
 			from, to = 0, s.x+1
-		} else if params == "2" {
+		case "2":
 			from = 0
 		}
 		s.blank(s.y, from, to)

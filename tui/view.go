@@ -37,7 +37,9 @@ func Modes() []string { return []string{ModeAuto, ModeTUI, ModePlain, ModeJSON} 
 type Options struct {
 	// Interrupt is called when q or Ctrl-C is pressed in the dashboard, where
 	// the terminal sends no signal. The first call should stop the run
-	// cleanly, the second at once. It is called in a goroutine of its own.
+	// cleanly, the second at once: before it the dashboard is closed and the
+	// terminal restored, so that it may end the process. It is called in a
+	// goroutine of its own.
 	Interrupt func()
 	// Progress is the time between two progress lines of the plain view while
 	// load is on; 0 is 10 s.
