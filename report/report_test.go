@@ -178,7 +178,8 @@ func TestTextFitsItsWidth(t *testing.T) {
 		must(t, Text(&b, run, Options{Width: width}))
 		for line := range strings.Lines(b.String()) {
 			line = strings.TrimSuffix(line, "\n")
-			if w := runewidth.StringWidth(line); w > width && !strings.Contains(line, run.Dir) {
+			toCopy := strings.Contains(line, run.Dir) || strings.HasPrefix(line, "    bela run ")
+			if w := runewidth.StringWidth(line); w > width && !toCopy {
 				t.Errorf("width %d: %d columns: %s", width, w, line)
 			}
 		}
