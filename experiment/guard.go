@@ -3,6 +3,7 @@ package experiment
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -46,9 +47,33 @@ func (m *mistakes) parse(src []byte, name string) *hclsyntax.Body {
 	file, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
 	m.addHCL(diags)
 	if diags.HasErrors() {
+		m.secretLines(src, name)
 		return nil
 	}
-	return file.Body.(*hclsyntax.Body)
+	body := file.Body.(*hclsyntax.Body)
+	m.sensitiveCalls(body)
+	return body
+}
+
+var tokenLine = regexp.MustCompile(`(?m)^[ \t]*(?:token|default)[ \t]*=[ \t]*(.+)$`)
+
+// secretLines hides what may be a secret in a file that has no syntax tree.
+func (m *mistakes) secretLines(src []byte, name string) {
+	for _, at := range tokenLine.FindAllSubmatchIndex(src, -1) {
+		m.secrets = append(m.secrets, hcl.Range{Filename: name, Start: hcl.Pos{Byte: at[2]}, End: hcl.Pos{Byte: at[3]}})
+	}
+}
+
+// sensitiveCalls hides what stands in sensitive("…").
+func (m *mistakes) sensitiveCalls(body *hclsyntax.Body) {
+	_ = hclsyntax.VisitAll(body, func(n hclsyntax.Node) hcl.Diagnostics {
+		if call, ok := n.(*hclsyntax.FunctionCallExpr); ok && call.Name == "sensitive" {
+			for _, arg := range call.Args {
+				m.secretLiterals(arg)
+			}
+		}
+		return nil
+	})
 }
 
 // parseExpression is parse for one expression.

@@ -24,7 +24,7 @@ func (l *loader) influxBlock(b *hclsyntax.Block) {
 		return
 	}
 	if strings.Contains(address, "@") {
-		l.secretLiterals(r.body.Attributes["url"].Expr) // what stands before it may be a password
+		l.m.secretLiterals(r.body.Attributes["url"].Expr) // what stands before it may be a password
 	}
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -44,7 +44,7 @@ func (l *loader) influxBlock(b *hclsyntax.Block) {
 // token is a secret, so neither its value nor its source is shown.
 func (l *loader) token(r *reader) Secret {
 	if attr, ok := r.body.Attributes["token"]; ok {
-		l.secretLiterals(attr.Expr)
+		l.m.secretLiterals(attr.Expr)
 	}
 	v, _, ok := r.raw("token")
 	if !ok {

@@ -261,15 +261,17 @@ influxdb {
 	if feed.SecretEnv["PASSWORD"].Reveal() != "p-hunter2" || p.InfluxDB.Token.Reveal() != "hunter4" || feed.Env["LEVEL"] != "info" {
 		t.Errorf("the process does not get its secrets: %v, %v", feed.SecretEnv, feed.Env)
 	}
-	// OTHER's literal stands in the source as the author wrote it; only the
-	// value is marked. Sensitive defaults and tokens are masked.
 	for what, text := range map[string]string{
 		"variables": fmt.Sprint(e.Variables()), "plan": asJSON(t, p), "print": fmt.Sprintf("%v %+v %#v", p.InfluxDB, feed, feed.SecretEnv),
-		"source": strings.ReplaceAll(string(e.Source()), "hunter3", ""),
+		"source": string(e.Source()),
 	} {
 		if strings.Contains(text, "hunter") {
 			t.Errorf("%s: %s", what, text)
 		}
+	}
+	_, err := loadText(src+"influxdb {\n  token = \"hunter5\n}\n", experiment.Inputs{})
+	if err == nil || strings.Contains(detailed(err), "hunter") {
+		t.Errorf("a token that is not closed: %v", detailed(err))
 	}
 	if got, want := len(e.Source()), len(src); got != want {
 		t.Errorf("the source has %d bytes, want %d: positions would move", got, want)

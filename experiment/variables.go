@@ -65,7 +65,7 @@ func (l *loader) declaration(b *hclsyntax.Block, name string, functions *scope) 
 	if attr, ok := b.Body.Attributes["default"]; ok {
 		v.given = true
 		if v.sensitive {
-			l.secretLiterals(attr.Expr)
+			l.m.secretLiterals(attr.Expr)
 		}
 		if value, secret, ok := l.m.eval(attr.Expr, functions); ok {
 			v.sensitive = v.sensitive || secret
@@ -240,7 +240,7 @@ func (l *loader) variablesFile(functions *scope) {
 			continue
 		}
 		if v.sensitive {
-			l.secretLiterals(attr.Expr)
+			l.m.secretLiterals(attr.Expr)
 		}
 		v.given = true
 		value, secret, ok := l.m.eval(attr.Expr, functions)
@@ -371,15 +371,15 @@ func parseNumber(text string) (cty.Value, bool) {
 
 // secretLiterals remembers that an expression's source must not be shown: a
 // secret that stands in the file itself.
-func (l *loader) secretLiterals(expr hclsyntax.Expression) {
+func (m *mistakes) secretLiterals(expr hclsyntax.Expression) {
 	_ = hclsyntax.VisitAll(expr, func(n hclsyntax.Node) hcl.Diagnostics {
 		switch n := n.(type) {
 		case *hclsyntax.TemplateExpr:
 			if n.IsStringLiteral() {
-				l.m.secrets = append(l.m.secrets, n.Range())
+				m.secrets = append(m.secrets, n.Range())
 			}
 		case *hclsyntax.LiteralValueExpr:
-			l.m.secrets = append(l.m.secrets, n.Range())
+			m.secrets = append(m.secrets, n.Range())
 		}
 		return nil
 	})
