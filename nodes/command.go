@@ -146,16 +146,17 @@ func (n *Node) Run(ctx context.Context, c Command) (Result, error) {
 	if err := n.feed(session, c.Stdin); err != nil {
 		return Result{Status: -1}, n.cause(ctx, LinkLost, what, err)
 	}
-	ended := make(chan error, 1)
+	var ran error // set before ended is closed
+	ended := make(chan struct{})
 	go func() {
-		if err := session.Start(line); err != nil {
-			ended <- err
-			return
+		defer close(ended)
+		if ran = session.Start(line); ran == nil {
+			ran = session.Wait()
 		}
-		ended <- session.Wait()
 	}()
 	select {
-	case err = <-ended:
+	case <-ended:
+		err = ran
 	case <-ctx.Done():
 		n.kill(session, mark, ended)
 		err = ctx.Err()
@@ -202,7 +203,7 @@ const killGrace = 3 * time.Second
 // kill ends a command and waits until the node says so. OpenSSH passes no
 // signals on for root, and closing a session leaves its processes alone, so a
 // command of its own ends them by their mark.
-func (n *Node) kill(session *ssh.Session, mark string, ended <-chan error) {
+func (n *Node) kill(session *ssh.Session, mark string, ended <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), killGrace)
 	defer cancel()
 	done := make(chan struct{})
@@ -212,7 +213,7 @@ func (n *Node) kill(session *ssh.Session, mark string, ended <-chan error) {
 		_ = n.killMarked(ctx, mark)
 		_ = session.Close()
 	}()
-	for _, c := range []<-chan struct{}{done, waited(ended)} {
+	for _, c := range []<-chan struct{}{done, ended} {
 		select {
 		case <-c:
 		case <-ctx.Done():
@@ -224,12 +225,6 @@ func (n *Node) kill(session *ssh.Session, mark string, ended <-chan error) {
 	}
 }
 
-func waited(ended <-chan error) <-chan struct{} {
-	c := make(chan struct{})
-	go func() { defer close(c); <-ended }()
-	return c
-}
-
 // killMarked takes a session beside those that commands use, one at a time:
 // the ones to kill may hold all of them.
 func (n *Node) killMarked(ctx context.Context, mark string) error {
@@ -239,7 +234,7 @@ func (n *Node) killMarked(ctx context.Context, mark string) error {
 		return ctx.Err()
 	}
 	defer func() { <-n.killing }()
-	session, err := n.client.NewSession()
+	session, err := n.openSession(ctx)
 	if err != nil {
 		return err
 	}

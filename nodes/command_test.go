@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"bela/nodes"
+	"bela/nodes/sshdtest"
 )
 
 // Arguments, environment and directory reach the program byte for byte: else a
@@ -137,6 +138,21 @@ func TestRunManyAtOnce(t *testing.T) {
 		}
 		all.Wait()
 	})
+}
+
+// A server that allows fewer sessions than usual is slower and no failure.
+func TestRunWithFewSessions(t *testing.T) {
+	noLeaks(t)
+	n := dial(t, target(t, sshdtest.Start(t, sshdtest.Options{Config: []string{"MaxSessions 3"}})))
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if _, err := n.Run(deadline(t), nodes.Command{Args: []string{"sleep", "0.05"}}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
 }
 
 // The agent is reached through a stream; what goes in must come out, in order

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"path"
 	"strings"
@@ -127,15 +128,15 @@ func (n *Node) keepalive() {
 			return
 		case <-ticker.C:
 		}
-		answer := make(chan error, 1)
+		answered := make(chan struct{})
 		n.workers.Go(func() {
-			_, _, err := n.client.SendRequest("keepalive@openssh.com", true, nil)
-			answer <- err
+			defer close(answered)
+			_, _, _ = n.client.SendRequest("keepalive@openssh.com", true, nil)
 		})
 		limit := time.NewTimer(keepaliveMissed * interval)
 		select {
 		case <-n.done:
-		case <-answer: // an error comes out of client.Wait as well
+		case <-answered: // an error comes out of client.Wait as well
 		case <-limit.C:
 			n.end(n.fail(LinkLost, fmt.Errorf("no answer to keepalives for %s", keepaliveMissed*interval),
 				"check the machine and the network in between", true))
@@ -204,7 +205,7 @@ func (n *Node) session(ctx context.Context, what string) (*ssh.Session, func(), 
 	}
 	ch := make(chan opened, 1)
 	go func() {
-		s, err := n.client.NewSession()
+		s, err := n.openSession(ctx)
 		ch <- opened{s, err}
 	}()
 	select {
@@ -223,6 +224,29 @@ func (n *Node) session(ctx context.Context, what string) (*ssh.Session, func(), 
 			release()
 		}()
 		return nil, nil, n.cause(ctx, LinkLost, what, ctx.Err())
+	}
+}
+
+// sessionPatience is how long a server that has too many sessions is asked again.
+const sessionPatience = 15 * time.Second
+
+// openSession opens a channel. A server that has too many may only be about to
+// notice the end of another, or allow fewer than usual: it is asked again for
+// a while.
+func (n *Node) openSession(ctx context.Context) (*ssh.Session, error) {
+	for end := time.Now().Add(sessionPatience); ; {
+		s, err := n.client.NewSession()
+		refused, ok := errors.AsType[*ssh.OpenChannelError](err)
+		if !ok || refused.Reason == ssh.Prohibited || refused.Reason == ssh.UnknownChannelType || time.Now().After(end) {
+			return s, err
+		}
+		select {
+		case <-time.After(20*time.Millisecond + rand.N(80*time.Millisecond)):
+		case <-n.done:
+			return nil, err
+		case <-ctx.Done():
+			return nil, err
+		}
 	}
 }
 

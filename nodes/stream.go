@@ -148,8 +148,6 @@ func (s *stream) Close() error {
 		return nil
 	case <-grace.C:
 	}
-	ended := make(chan error)
-	s.node.workers.Go(func() { <-s.ended; close(ended) })
-	s.node.kill(s.session, s.mark, ended)
+	s.node.kill(s.session, s.mark, s.ended)
 	return nil
 }
