@@ -155,28 +155,30 @@ func TestLimitsWithoutGroupsAreNotClaimed(t *testing.T) {
 
 // If this failed, processes would pile up on a node after each cell.
 func TestStopEndsTheWholeTree(t *testing.T) {
-	b := newBench(t, true)
-	spec := b.process("parent")
-	spec.ReadyLog = "^child "
-	s := b.start(spec)
-	child, err := strconv.Atoi(b.awaitOutput("child ", 1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Stop(t.Context(), "p", 1); err != nil {
-		t.Fatal(err)
-	}
-	if alive(s.PID) || alive(child) {
-		t.Errorf("alive: parent %v, child in a session of its own %v", alive(s.PID), alive(child))
-	}
-	if err := b.Stop(t.Context(), "p", 1); err != nil {
-		t.Errorf("second stop: %v", err)
-	}
-	select {
-	case e := <-b.events:
-		t.Errorf("a stop that was asked for is no event: %+v", e)
-	default:
-	}
+	bothWays(t, func(t *testing.T, b *bench) {
+		spec := b.process("parent")
+		spec.ReadyLog = "^child "
+		s := b.start(spec)
+		child, err := strconv.Atoi(b.awaitOutput("child ", 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Stop(t.Context(), "p", 1); err != nil {
+			t.Fatal(err)
+		}
+		if alive(s.PID) {
+			t.Error("the process is alive")
+		}
+		await(t, "the end of its child in a session of its own", func() bool { return !alive(child) })
+		if err := b.Stop(t.Context(), "p", 1); err != nil {
+			t.Errorf("second stop: %v", err)
+		}
+		select {
+		case e := <-b.events:
+			t.Errorf("a stop that was asked for is no event: %+v", e)
+		default:
+		}
+	})
 }
 
 // If this failed, a process that ignores its stop signal would hold a run up for

@@ -266,10 +266,22 @@ func (in *instance) describe(err error) string {
 // process itself has been waited for, but its group lives as long as a member.
 func (in *instance) killAll() {
 	_ = syscall.Kill(-in.pid, syscall.SIGKILL)
-	if in.group != nil {
-		if err := in.group.kill(killWait); err != nil {
-			in.sup.Logger.Error("processes are left", "component", in.String(), "error", err)
-		}
+	if in.group == nil {
+		in.usageMu.Lock()
+		defer in.usageMu.Unlock()
+		in.tree.kill(in.pid)
+		return
+	}
+	if err := in.group.kill(killWait); err != nil {
+		in.sup.Logger.Error("processes are left", "component", in.String(), "error", err)
+	}
+}
+
+// learn notes who descends from the process while that can still be told: its
+// children lose their parent when it ends.
+func (in *instance) learn() {
+	if in.group == nil {
+		in.usage(&processTable{})
 	}
 }
 
@@ -295,6 +307,7 @@ func (in *instance) stop(ctx context.Context) error {
 	if patience <= 0 {
 		patience = defaultStop
 	}
+	in.learn()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	in.signal(sig)
@@ -311,6 +324,7 @@ func (in *instance) stop(ctx context.Context) error {
 // kill ends the instance without asking.
 func (in *instance) kill() error {
 	in.asked.Store(true)
+	in.learn()
 	in.signal(syscall.SIGKILL)
 	timer := time.NewTimer(killWait + lastWords)
 	defer timer.Stop()

@@ -2,6 +2,7 @@ package component
 
 import (
 	"os"
+	"syscall"
 
 	"github.com/prometheus/procfs"
 
@@ -100,6 +101,19 @@ func (t *tree) members(root int, procs map[int]procfs.ProcStat) map[int]member {
 		}
 	}
 	return now
+}
+
+// kill kills what is left of the tree after its root has ended: what was seen in
+// it before, or descends from that.
+func (t *tree) kill(root int) {
+	var table processTable
+	table.load()
+	delete(t.known, root) // its number may be another's by now
+	for pid := range t.members(root, table.procs) {
+		if pid != root {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
 }
 
 // memory is the resident set of one process; of several the proportional set, so

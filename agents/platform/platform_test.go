@@ -364,6 +364,43 @@ func TestNoSecretsInArgumentsAndLogs(t *testing.T) {
 	}
 }
 
+// If this failed, a burst would show drops that are no property of the platform
+// but a library's default: 8192 queued writes, 1024 unacknowledged messages.
+func TestBurstIsNotDroppedByDefaults(t *testing.T) {
+	const devices, each, n = 5, 2000, 10_000
+	b := newBed(t, "json", 1)
+	for kind, s := range b.specs {
+		s.Queue = n
+		b.specs[kind] = s
+	}
+	b.start("broker", "nats", "stan", "gateway", "hub")
+	var in inbox
+	done(t, b.client("customer", in.take).Subscribe("out/#", 1, nil))
+	var burst sync.WaitGroup
+	for d := range devices {
+		c := b.client(fmt.Sprintf("device-%d", d), nil)
+		burst.Go(func() {
+			var last []mqtt.Token
+			for i := range each {
+				last = append(last, c.Publish(fmt.Sprintf("iot/1/%d", d), 1, false, payload(d, i)))
+			}
+			for _, tok := range last {
+				if !tok.WaitTimeout(patience) || tok.Error() != nil {
+					t.Errorf("device %d: %v", d, tok.Error())
+					return
+				}
+			}
+		})
+	}
+	burst.Wait()
+	await(t, "all messages at the customer", func() bool { return in.distinct() == n })
+	for _, s := range b.sup.Sample() {
+		if s.Counters != nil && len(s.Counters.Dropped) > 0 {
+			t.Errorf("%s: %+v", s.Name, *s.Counters)
+		}
+	}
+}
+
 // If this failed, two gateways would not share the load, and adding one would buy
 // nothing.
 func TestGatewaysAndHubsShare(t *testing.T) {
