@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -203,18 +202,14 @@ func (d *Dashboard) print(n note) {
 
 // lines sets a note in lines of at most width columns, in the terminal's colours.
 func (d *Dashboard) lines(n note, width int) []string {
-	const indent = "        "
-	text := clock(n.At) + " " + n.Text
-	if n.Text != "" && width > 3*len(indent) {
-		text = ansi.Wrap(text, width-2-len(indent), " ")
-	}
-	t := newTheme()
+	const indent = "        " // below the mark and the time
+	first := newTheme().mark(n.Tone) + " "
 	var out []string
-	for i, l := range strings.Split(text, "\n") {
+	for i, l := range wrap(clock(n.At)+" "+n.Text, width-2, width-len(indent)) {
 		if i == 0 {
-			l = t.mark(n.Tone) + " " + l
+			l = first + l
 		} else {
-			l = "  " + indent[2:] + strings.TrimLeft(l, " ")
+			l = indent + l
 		}
 		out = append(out, d.coloured(cut(l, width)))
 	}

@@ -145,8 +145,8 @@ func (d *drawing) matrixSection() *section {
 	}
 	sec := &section{pane: paneMatrix, title: d.rule("matrix", extra, d.width), least: 2, want: 2}
 	switch {
-	case len(m.combos) == 0:
-		sec.want = 0
+	case len(m.combos) == 0, len(m.combos) == 1 && len(d.s.Cells) == 1:
+		sec.want = 0 // one cell is no matrix
 	case d.compact():
 		sec.least, sec.want = 1, 1
 		sec.draw = func(int) []string { return []string{" " + d.strip(m)} }

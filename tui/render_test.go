@@ -166,7 +166,7 @@ func TestPicturesFit(t *testing.T) {
 		s := newState()
 		for i, e := range events {
 			s.handle(e)
-			if i%97 != 0 && i != len(events)-1 {
+			if i%211 != 0 && i != len(events)-1 {
 				continue
 			}
 			for _, width := range []int{1, 7, 20, 40, 59, 60, 71, 72, 79, 80, 120} {

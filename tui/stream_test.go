@@ -109,7 +109,7 @@ func TestStalledReader(t *testing.T) {
 	r, w := io.Pipe()
 	v := NewJSON(w, Options{})
 	start := time.Unix(1000, 0)
-	const seconds, nodes = 4000, 10
+	const seconds, nodes = 2000, 10
 	var seq, lastSeq uint64
 	states := 0
 	sent := make(chan struct{})

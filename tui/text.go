@@ -119,3 +119,37 @@ func some(names []string, most int) string {
 	}
 	return strings.Join(names[:most], ", ") + " and " + count(int64(len(names)-most)) + " more"
 }
+
+// wrap breaks text at spaces, into a first line of at most first columns and
+// others of at most rest. A word that is longer than a line is broken, so that
+// nothing is lost; a path that fits stays whole.
+func wrap(text string, first, rest int) []string {
+	first, rest = max(first, 1), max(rest, 1)
+	var lines []string
+	line, room := "", first
+	flush := func() {
+		lines = append(lines, strings.TrimRight(line, " "))
+		line, room = "", rest
+	}
+	for i, word := range strings.Split(text, " ") {
+		switch {
+		case i == 0:
+		case ansi.StringWidth(line)+1+ansi.StringWidth(word) > room && line != "":
+			flush()
+		case line != "":
+			line += " "
+		}
+		for ansi.StringWidth(line)+ansi.StringWidth(word) > room {
+			part := ansi.Truncate(word, room-ansi.StringWidth(line), "")
+			if part == "" && line == "" {
+				break // one character that is wider than the line
+			}
+			line += part
+			word = word[len(part):]
+			flush()
+		}
+		line += word
+	}
+	flush()
+	return lines
+}

@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -44,6 +45,29 @@ func TestCleanIsBounded(t *testing.T) {
 	}
 }
 
+// The lines above the dashboard are what stays: they must hold every word, and
+// a path in them must be fit to be copied.
+func TestWrap(t *testing.T) {
+	for _, c := range []struct {
+		text        string
+		first, rest int
+		want        []string
+		why         string
+	}{
+		{"short", 20, 18, []string{"short"}, "fits"},
+		{"results in results/a-b-c/d", 20, 18, []string{"results in", "results/a-b-c/d"}, "a path is not broken at its hyphens"},
+		{"a  b", 20, 18, []string{"a  b"}, "spaces inside a line stay"},
+		{"abcdefghij", 4, 3, []string{"abcd", "efg", "hij"}, "a word longer than any line is broken, not lost"},
+		{"x abcdefghij", 4, 3, []string{"x", "abc", "def", "ghi", "j"}, "the same after another word"},
+		{"温度温度", 3, 3, []string{"温", "度", "温", "度"}, "two columns each"},
+		{"温", 1, 1, []string{"温"}, "no line is wide enough: it ends all the same"},
+	} {
+		if got := wrap(c.text, c.first, c.rest); !slices.Equal(got, c.want) {
+			t.Errorf("wrap(%q, %d, %d) = %q, want %q: %s", c.text, c.first, c.rest, got, c.want, c.why)
+		}
+	}
+}
+
 func FuzzClean(f *testing.F) {
 	for _, s := range []string{evil, "plain", "\x1b[0m\x1b", "\xc2\x9b", "\u202e\u2066", strings.Repeat("é", 400)} {
 		f.Add(s)
@@ -59,6 +83,11 @@ func FuzzClean(f *testing.F) {
 		for _, r := range out {
 			if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
 				t.Fatalf("%q in %q", r, out)
+			}
+		}
+		for _, l := range wrap(out, 9, 7) {
+			if w := ansi.StringWidth(l); w > 9 {
+				t.Fatalf("a line of wrap is %d wide: %q", w, l)
 			}
 		}
 		for w := range 12 {
