@@ -134,7 +134,7 @@ func (r *recorder) list() []event.Event {
 
 // newRig loads the experiment and starts a lab for it; env is added to the
 // environment of each node's processes, by node name.
-func newRig(t *testing.T, text string, env map[string][]string, vars ...string) *rig {
+func newRig(t testing.TB, text string, env map[string][]string, vars ...string) *rig {
 	t.Helper()
 	agent, err := agentPath()
 	if err != nil {
@@ -183,7 +183,7 @@ func newRig(t *testing.T, text string, env map[string][]string, vars ...string) 
 }
 
 // run carries the campaign out, closes the run directory and reads it back.
-func (r *rig) run(t *testing.T, ctx context.Context) (campaign.Summary, error, *store.Reader) {
+func (r *rig) run(t testing.TB, ctx context.Context) (campaign.Summary, error, *store.Reader) {
 	t.Helper()
 	summary, err := campaign.Run(ctx, r.config)
 	if cerr := r.config.Store.Close(); cerr != nil {
@@ -199,7 +199,7 @@ func (r *rig) run(t *testing.T, ctx context.Context) (campaign.Summary, error, *
 
 // assertClean demands that nothing of bela is left on the nodes: no process of
 // the lab but those that are dying, no file.
-func (r *rig) assertClean(t *testing.T) {
+func (r *rig) assertClean(t testing.TB) {
 	t.Helper()
 	for _, p := range processes(t, "BELA_LAB="+r.lab.ID()) {
 		t.Errorf("process left behind: %s", p)
@@ -216,7 +216,7 @@ func (r *rig) assertClean(t *testing.T) {
 }
 
 // processes lists those whose environment holds a setting.
-func processes(t *testing.T, setting string) []string {
+func processes(t testing.TB, setting string) []string {
 	t.Helper()
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {

@@ -2,6 +2,7 @@ package campaign
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"strconv"
 	"strings"
@@ -58,7 +59,7 @@ func (w wiring) component(c experiment.Component, i experiment.Instance) protoco
 		QoS:     w.cell.Devices.QoS,
 		Ingest:  topicFilter(w.cell.Devices.Topic),
 		Deliver: topicRoot(w.cell.Customers.Topic),
-		Command: c.Command, Env: c.Env,
+		Command: c.Command, Env: w.environment(c, i),
 		ReadyTCP: c.Ready.TCP, ReadyLog: c.Ready.Log, ReadyCommand: c.Ready.Command,
 		ReadyTimeout: w.cell.Phases.Ready,
 		StopSignal:   c.StopSignal, StopTimeout: c.StopTimeout,
@@ -71,6 +72,26 @@ func (w wiring) component(c experiment.Component, i experiment.Instance) protoco
 		spec.Links[as] = w.addresses(name)
 	}
 	return spec
+}
+
+// environment is what a user's process gets: its own settings, and where it is
+// and what it is linked to.
+func (w wiring) environment(c experiment.Component, i experiment.Instance) map[string]string {
+	if c.Kind != experiment.KindProcess {
+		return nil
+	}
+	env := map[string]string{"BELA_ADDRESS": w.address(i.Node), "BELA_INSTANCE": strconv.Itoa(i.Index)}
+	if i.Port != 0 {
+		env["BELA_PORT"] = strconv.Itoa(i.Port)
+	}
+	for as, name := range c.Links {
+		env["BELA_LINK_"+strings.ToUpper(strings.ReplaceAll(as, "-", "_"))] = strings.Join(w.addresses(name), ",")
+	}
+	maps.Copy(env, c.Env)
+	for name, secret := range c.SecretEnv {
+		env[name] = secret.Reveal()
+	}
+	return env
 }
 
 // addresses are host:port of a component's instances.

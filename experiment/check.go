@@ -15,8 +15,8 @@ type Facts struct {
 	MemoryBytes    int64 // memory available
 	CPUs           int
 	// Shared says that this node shares its machine with all other nodes for
-	// which it is set, as in the loopback lab: their memory and open files add
-	// up. Each has an address of its own, so ports do not.
+	// which it is set, as in the loopback lab: their memory adds up. Each has
+	// agents of its own, and an address, so open files and ports do not.
 	Shared bool
 }
 
@@ -58,12 +58,12 @@ func (f Finding) String() string {
 	if f.Assumed {
 		assumed = " (assumed: its facts are not known yet)"
 	}
-	unit := ""
+	what := f.Resource
 	if f.Resource == resourceMemory {
-		unit = " MiB"
+		what = "MiB of memory"
 	}
-	return fmt.Sprintf("%s: cell %d needs %s%s of %s, and there are %s%s%s: %s",
-		f.Node, f.Cell, grouped(f.Need), unit, f.Resource, grouped(f.Have), unit, assumed, f.Change)
+	return fmt.Sprintf("%s: cell %d needs %s %s, and there are %s%s: %s",
+		f.Node, f.Cell, grouped(f.Need), what, grouped(f.Have), assumed, f.Change)
 }
 
 // need is what one cell asks of one node.
@@ -166,7 +166,7 @@ func inClass(first, count, k, n int) int {
 
 // checkCell compares one cell's needs with the facts.
 func checkCell(c *Cell, needs map[string]*need, facts func(string) (Facts, bool), note func(Finding)) {
-	var sharedBytes, sharedFiles int64
+	var sharedBytes int64
 	var shared Facts
 	for _, node := range sortedKeys(needs) {
 		n := needs[node]
@@ -183,30 +183,21 @@ func checkCell(c *Cell, needs map[string]*need, facts func(string) (Facts, bool)
 		if !known {
 			continue
 		}
+		note(Finding{
+			Node: node, Cell: c.Number, Resource: resourceFiles, Need: max(int64(n.clients+n.agents), int64(n.brokers)), Have: int64(f.OpenFiles),
+			Change: "raise the limit on open files (ulimit -n, LimitNOFILE), or " + suggestMoreNodes,
+		})
 		memory := int64(n.clients) * bytesPerClient
-		agentFiles := int64(n.clients + n.agents)
 		if f.Shared {
 			shared = f
 			sharedBytes += memory
-			sharedFiles += agentFiles + int64(n.brokers)
 			continue
 		}
-		note(Finding{
-			Node: node, Cell: c.Number, Resource: resourceFiles, Need: max(agentFiles, int64(n.brokers)), Have: int64(f.OpenFiles),
-			Change: "raise the limit on open files (ulimit -n, LimitNOFILE), or " + suggestMoreNodes,
-		})
 		note(Finding{
 			Node: node, Cell: c.Number, Resource: resourceMemory, Need: mebibytes(memory), Have: f.MemoryBytes / megabyte,
 			Change: suggestMoreNodes,
 		})
 	}
-	if sharedFiles == 0 {
-		return
-	}
-	note(Finding{
-		Node: sharedMachine, Cell: c.Number, Resource: resourceFiles, Need: sharedFiles, Have: int64(shared.OpenFiles),
-		Change: "raise the limit on open files (ulimit -n), use real machines, or fewer devices",
-	})
 	note(Finding{
 		Node: sharedMachine, Cell: c.Number, Resource: resourceMemory, Need: mebibytes(sharedBytes), Have: shared.MemoryBytes / megabyte,
 		Change: "use real machines, or fewer devices",

@@ -30,21 +30,21 @@ func TestCheck(t *testing.T) {
 	}{
 		{"fits", 50_000, 1, everywhere(roomy), ""},
 		{"ports: 30,000 on each node", 60_000, 1, everywhere(roomy),
-			"iot-1: cell 1 needs 30,000 of local ports, and there are 28,232: | iot-2: cell 1 needs 30,000 of local ports, and there are 28,232:"},
+			"iot-1: cell 1 needs 30,000 local ports, and there are 28,232: | iot-2: cell 1 needs 30,000 local ports, and there are 28,232:"},
 		{"two brokers are two destinations", 60_000, 2, everywhere(roomy), ""},
 		{"ports of a machine not known yet", 60_000, 1, unknown,
-			"iot-1: cell 1 needs 30,000 of local ports, and there are 28,232 (assumed: its facts are not known yet): | iot-2: cell 1 needs 30,000 of local ports, and there are 28,232 (assumed: its facts are not known yet):"},
+			"iot-1: cell 1 needs 30,000 local ports, and there are 28,232 (assumed: its facts are not known yet): | iot-2: cell 1 needs 30,000 local ports, and there are 28,232 (assumed: its facts are not known yet):"},
 		{"files and memory of a machine not known yet are not guessed", 50_000, 1, unknown, ""},
 		// 4 customers on 2 nodes take 2 + 64 files; the broker holds 1004 + 64.
 		{"files", 1000, 1, everywhere(with(func(f *experiment.Facts) { f.OpenFiles = 500 })),
-			"iot-1: cell 1 needs 564 of open files, and there are 500: | iot-2: cell 1 needs 564 of open files, and there are 500: | worker-1: cell 1 needs 1,068 of open files, and there are 500:"},
+			"iot-1: cell 1 needs 564 open files, and there are 500: | iot-2: cell 1 needs 564 open files, and there are 500: | worker-1: cell 1 needs 1,068 open files, and there are 500:"},
 		// 500 × 48 KiB are 23.4 MiB.
 		{"memory", 1000, 1, everywhere(with(func(f *experiment.Facts) { f.MemoryBytes = 20 << 20 })),
-			"iot-1: cell 1 needs 24 MiB of memory, and there are 20 MiB: | iot-2: cell 1 needs 24 MiB of memory, and there are 20 MiB:"},
-		// 1004 × 48 KiB are 47.1 MiB; 1004 + 4 × 64 files of agents, 1068 of the broker.
+			"iot-1: cell 1 needs 24 MiB of memory, and there are 20: | iot-2: cell 1 needs 24 MiB of memory, and there are 20:"},
+		// 1004 × 48 KiB are 47.1 MiB. Open files are each agent's own: 564 at most, and 1068 of the broker.
 		{"the lab's nodes share one machine", 1000, 1, everywhere(with(func(f *experiment.Facts) {
-			f.Shared, f.MemoryBytes, f.OpenFiles = true, 40<<20, 2000
-		})), "the lab's machine: cell 1 needs 48 MiB of memory, and there are 40 MiB: | the lab's machine: cell 1 needs 2,328 of open files, and there are 2,000:"},
+			f.Shared, f.MemoryBytes, f.OpenFiles = true, 40<<20, 1068
+		})), "the lab's machine: cell 1 needs 48 MiB of memory, and there are 40:"},
 		{"the lab's nodes have ports of their own", 50_000, 1, everywhere(with(func(f *experiment.Facts) { f.Shared = true })), ""},
 	}
 	for _, test := range tests {
