@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -261,13 +262,13 @@ func TestLinkDeathIsNoticed(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer n.Close() //nolint:errcheck // it is dead
-		s, err := n.Stream(deadline(t), nodes.Command{Args: []string{"sleep", "1000"}})
+		s, err := n.Stream(deadline(t), nodes.Command{Args: []string{"cat"}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ran := make(chan error, 1)
 		go func() {
-			_, err := n.Run(deadline(t), nodes.Command{Args: []string{"sleep", "1000"}})
+			_, err := n.Run(deadline(t), nodes.Command{Args: []string{"cat"}, Stdin: waiting(t)})
 			ran <- err
 		}()
 		if n.Err() != nil {
@@ -312,6 +313,14 @@ func TestLinkDeathIsNoticed(t *testing.T) {
 	})
 }
 
+// waiting is an input that does not end before the test does. A command that
+// reads it ends when its connection is gone, on a real server too.
+func waiting(t *testing.T) io.Reader {
+	r, w := io.Pipe()
+	t.Cleanup(func() { _ = w.Close() })
+	return r
+}
+
 // After Close everything that ran over the connection ends, and says so.
 func TestClose(t *testing.T) {
 	each(t, nil, func(t *testing.T, tg nodes.Target) {
@@ -321,7 +330,7 @@ func TestClose(t *testing.T) {
 		}
 		ran := make(chan error, 1)
 		go func() {
-			_, err := n.Run(deadline(t), nodes.Command{Args: []string{"sleep", "1000"}})
+			_, err := n.Run(deadline(t), nodes.Command{Args: []string{"cat"}, Stdin: waiting(t)})
 			ran <- err
 		}()
 		if err := n.Close(); err != nil {

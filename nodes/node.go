@@ -95,8 +95,10 @@ func (n *Node) Err() error {
 	}
 }
 
-// Close ends the connection and all that runs over it, and waits until its
-// goroutines have ended. What was started detached on the node goes on.
+// Close ends the connection and every call that runs over it, and waits until
+// its goroutines have ended. A command that still runs loses its input and
+// output; end it by its context first where it might not notice. What was
+// started detached goes on.
 func (n *Node) Close() error {
 	n.end(n.fail(LinkLost, errClosed, "", false))
 	n.mu.Lock()
