@@ -241,8 +241,9 @@ func TestMessagesPassAllHops(t *testing.T) {
 				await(t, "all messages at the customer", func() bool { return in.distinct() == n })
 				b.checkInbox(&in, devices, each)
 				b.checkBooks(n, int64(bytes))
+				groups := b.groups()
 				b.stopAll()
-				b.checkNothingLeft()
+				b.checkNothingLeft(groups)
 			})
 		}
 	}
@@ -303,10 +304,33 @@ func (b *bed) checkBooks(n, bytes int64) {
 	}
 }
 
+// groups are the control groups of what runs, below their mount points.
+func (b *bed) groups() []string {
+	var all []string
+	for _, s := range b.sup.Sample() {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", s.PID))
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if path := line[strings.LastIndexByte(line, ':')+1:]; strings.Contains(path, "/bela/") {
+				all = append(all, strings.TrimSpace(path))
+			}
+		}
+	}
+	return all
+}
+
 // checkNothingLeft finds processes of this test by the directory that they were
-// started with, and control groups by its name.
-func (b *bed) checkNothingLeft() {
+// started with.
+func (b *bed) checkNothingLeft(groups []string) {
 	b.t.Helper()
+	for _, g := range groups {
+		left, _ := filepath.Glob("/sys/fs/cgroup/*" + g)
+		if _, err := os.Stat("/sys/fs/cgroup" + g); err == nil || len(left) > 0 {
+			b.t.Errorf("control group left: %s %v", g, left)
+		}
+	}
 	procs, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		b.t.Fatal(err)
