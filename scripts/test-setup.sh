@@ -21,24 +21,24 @@ leave_out() {
 # have also looks where Debian puts servers, which is not on every user's PATH.
 have() { PATH=$PATH:/usr/sbin:/sbin:/usr/local/sbin command -v "$1" >/dev/null; }
 
-# Debian starts a server when it installs it, unless this file says no.
-policy=/usr/sbin/policy-rc.d
+# install_packages installs what it can of the Debian packages given, each by
+# itself, for one that is missing must not keep the others out.
 install_packages() {
-	local status=0
-	if [[ ! -e $policy ]]; then
-		printf '#!/bin/sh\nexit 101\n' >"$policy"
-		chmod 755 "$policy"
-		trap 'rm -f "$policy"' RETURN
-	fi
+	local policy=/usr/sbin/policy-rc.d log=.cache/apt.log package
 	local apt=(timeout -k 10 300 apt-get -q -y -o Acquire::Retries=2 -o Acquire::http::Timeout=30 -o DPkg::Lock::Timeout=120)
 	export DEBIAN_FRONTEND=noninteractive
-	local log=.cache/apt.log
 	mkdir -p .cache
-	"${apt[@]}" update >"$log" 2>&1 || status=$?
-	"${apt[@]}" install --no-install-recommends "$@" >>"$log" 2>&1 || status=$?
-	if ((status != 0)); then
-		tail -n 5 "$log"
+	# Debian starts a server when it installs it, unless this file says no.
+	if [[ ! -e $policy ]]; then
+		trap "rm -f $policy" EXIT
+		printf '#!/bin/sh\nexit 101\n' >"$policy"
+		chmod 755 "$policy"
 	fi
+	"${apt[@]}" update >"$log" 2>&1 || tail -n 3 "$log"
+	for package; do
+		echo "installing $package …"
+		"${apt[@]}" install --no-install-recommends "$package" >>"$log" 2>&1 || tail -n 3 "$log"
+	done
 }
 
 missing=()
@@ -53,7 +53,6 @@ if ((${#missing[@]} > 0)); then
 		why="no apt-get here"
 	else
 		why="apt-get could not install it, see .cache/apt.log"
-		echo "installing ${missing[*]} …"
 		install_packages "${missing[@]}"
 	fi
 fi
