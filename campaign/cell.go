@@ -52,8 +52,6 @@ type cellRun struct {
 	window    window
 	startedAt time.Time
 	books     map[string]*protocol.Collected
-	published int64
-	closed    bool // the drain ended because everything had arrived
 }
 
 // run takes the cell through its life. The books that could be collected are in
@@ -181,12 +179,23 @@ func (c *cellRun) startComponents(ctx context.Context) error {
 		for n < len(all) && all[n].spec.Name == all[0].spec.Name {
 			n++
 		}
+		var names []string
+		for _, p := range all[:n] {
+			names = append(names, fmt.Sprintf("%s-%d on %s", p.spec.Name, p.spec.Instance, p.node))
+		}
+		c.waiting(event.PhaseStart, names...)
 		if err := nodes.Each(ctx, all[:n], 0, c.startInstance); err != nil {
 			return err
 		}
 		all = all[n:]
 	}
+	c.waiting(event.PhaseStart)
 	return nil
+}
+
+// waiting says for whom the phase waits; for nobody when the wait is over.
+func (c *cellRun) waiting(p event.Phase, whom ...string) {
+	c.emit(event.Waiting{Position: c.cell.Position, Phase: p, For: whom})
 }
 
 func (c *cellRun) startInstance(ctx context.Context, p placed) error {
@@ -223,6 +232,9 @@ func (c *cellRun) probeChain(ctx context.Context) error {
 func (c *cellRun) probeFrom(ctx context.Context, m *member) error {
 	base := uint32(slices.Index(c.devices, m)+1) << 16
 	for n := uint32(1); ; n++ {
+		if n == 2 { // the first one usually arrives at once
+			c.waiting(event.PhaseProbe, fmt.Sprintf("a message from %s to reach a customer", m.name()))
+		}
 		err := m.ask(ctx, askLimit, protocol.TypeProbe, protocol.Probe{ID: base + n}, nil)
 		if err != nil {
 			return err
@@ -302,7 +314,7 @@ func (c *cellRun) reportMissing(ctx context.Context, done <-chan struct{}) {
 		select {
 		case <-done:
 			if before != "" {
-				c.emit(event.Waiting{Position: c.cell.Position, Phase: event.PhaseConnect})
+				c.waiting(event.PhaseConnect)
 			}
 			return
 		case <-ctx.Done():
@@ -318,7 +330,7 @@ func (c *cellRun) reportMissing(ctx context.Context, done <-chan struct{}) {
 		}
 		if now := strings.Join(waiting, ", "); now != before {
 			before = now
-			c.emit(event.Waiting{Position: c.cell.Position, Phase: event.PhaseConnect, For: waiting})
+			c.waiting(event.PhaseConnect, waiting...)
 		}
 	}
 }
@@ -396,14 +408,19 @@ func (c *cellRun) until(ctx context.Context, p event.Phase, length, at int64) er
 
 // drain waits until everything published has been delivered, or the limit.
 func (c *cellRun) drain(ctx context.Context) error {
+	said := time.Now()
 	for {
 		published, pending, delivered, err := c.totals(ctx)
+		left := published*int64(c.fanOut()) - delivered
 		switch {
 		case err != nil && context.Cause(ctx) == nil:
 			return err
-		case err == nil && pending == 0 && delivered >= published*int64(c.fanOut()):
-			c.closed = true
+		case err == nil && pending == 0 && left <= 0:
+			c.waiting(event.PhaseDrain)
 			return nil
+		case err == nil && time.Since(said) > time.Second:
+			said = time.Now()
+			c.waiting(event.PhaseDrain, fmt.Sprintf("%d deliveries", max(left, 0)), fmt.Sprintf("%d acknowledgements", pending))
 		}
 		err = sleep(ctx, statusEvery)
 		if _, limit := errors.AsType[*limitError](err); limit {

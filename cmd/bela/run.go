@@ -64,6 +64,8 @@ type run struct {
 	plan       *experiment.Plan
 	inventory  *nodes.Inventory
 	keep       bool
+	// atOnce is what must be done even when the user wants to leave at once.
+	atOnce []func()
 }
 
 func (r *run) do(ctx context.Context, results, mode string) (err error) {
@@ -72,6 +74,7 @@ func (r *run) do(ctx context.Context, results, mode string) (err error) {
 		return withStatus(campaign.Unreachable, err)
 	}
 	defer func() { err = errors.Join(err, machines.close()) }()
+	r.atOnce = append(r.atOnce, func() { _ = machines.close() })
 
 	dir, err := r.create(results)
 	if err != nil {
@@ -85,6 +88,7 @@ func (r *run) do(ctx context.Context, results, mode string) (err error) {
 	if err != nil {
 		return &statusError{statusUsage, err}
 	}
+	r.atOnce = append(r.atOnce, func() { _ = view.Close() })
 	summary, failure := campaign.Run(ctx, campaign.Config{
 		Plan: r.plan, Expect: r.experiment.Expect, Targets: machines.targets, Lab: machines.lab != nil,
 		Agents: agentbin.For, Store: dir, Environment: r.environment(), InfluxDB: influxConfig(r.plan.InfluxDB),
@@ -138,6 +142,7 @@ func (r *run) interruptible(ctx context.Context) (context.Context, func(), func(
 			case <-signals:
 			}
 			if n > 0 {
+				r.leave()
 				fmt.Fprintln(r.err, "\nbela: ended at once; agents on real machines stop by themselves when their lease is over; `bela clean` removes them now")
 				os.Exit(int(campaign.Interrupted))
 			}
@@ -151,6 +156,21 @@ func (r *run) interruptible(ctx context.Context) (context.Context, func(), func(
 		}
 	}
 	return ctx, interrupt, func() { signal.Stop(signals); close(done); cancel(nil) }
+}
+
+// leave restores the terminal and ends the lab, in at most three seconds.
+func (r *run) leave() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, do := range slices.Backward(r.atOnce) {
+			do()
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(3 * time.Second):
+	}
 }
 
 func influxConfig(db *experiment.InfluxDB) *influx.Config {

@@ -59,6 +59,7 @@ type Lab struct {
 	signer  ssh.Signer // the one key that logs in
 	user    string
 	servers []*server
+	sweeper *sweeper
 
 	cancel context.CancelFunc
 	work   sync.WaitGroup
@@ -88,9 +89,12 @@ func Start(ctx context.Context, specs []Spec, o Options) (*Lab, error) {
 	if l.dir, err = makeDir(o.Dir); err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
+	if l.sweeper, err = startSweeper(l.id, l.dir); err != nil {
+		return nil, errors.Join(fmt.Errorf("lab: %w", err), os.RemoveAll(l.dir))
+	}
 	listeners, err := listen(ctx, len(specs))
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(l.dir))
+		return nil, errors.Join(err, os.RemoveAll(l.dir), l.sweeper.stop())
 	}
 	ctx, l.cancel = context.WithCancel(ctx)
 	for i, spec := range specs {
@@ -233,7 +237,7 @@ func (l *Lab) Close() error {
 			_ = s.listener.Close()
 		}
 		l.work.Wait()
-		l.err = errors.Join(endProcesses(l.id, l.dir, l.log), removeDir(l.dir))
+		l.err = errors.Join(endProcesses(l.id, l.dir, l.log), removeDir(l.dir), l.sweeper.stop())
 	})
 	return l.err
 }
