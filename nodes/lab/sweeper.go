@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -56,6 +55,6 @@ func startSweeper(id, dir string) (*sweeper, error) {
 // stop ends the sweeper once there is nothing left to sweep.
 func (s *sweeper) stop() error {
 	err := s.cmd.Process.Kill()
-	_ = s.cmd.Wait() // it was killed
-	return errors.Join(err, s.in.Close())
+	_ = s.cmd.Wait() // it was killed; this closes its input too
+	return err
 }
