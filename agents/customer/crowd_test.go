@@ -390,7 +390,7 @@ func TestSpecErrors(t *testing.T) {
 // and lose nothing.
 func TestConcurrentReceipts(t *testing.T) {
 	spec := testSpec()
-	spec.Count, spec.Devices, spec.Receive = 8, 4, "all"
+	spec.Count, spec.Devices, spec.Receive, spec.Late = 8, 4, "all", 0
 	h := newHall(t, spec)
 	h.at = h.clock.Now() - int64(2*time.Second) // in the middle of the load
 	h.begin(t)

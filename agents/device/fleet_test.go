@@ -334,7 +334,10 @@ func TestDeviceReconnects(t *testing.T) {
 		begin(t, f, 0, 20*time.Second)
 		time.Sleep(5 * time.Second)
 		down.Store("b", true)
-		s.conns[0].end(errors.New("broken pipe"))
+		s.mu.Lock()
+		first := s.conns[0]
+		s.mu.Unlock()
+		first.end(errors.New("broken pipe"))
 		time.Sleep(5 * time.Second)
 		if st := f.Status(); st.Connected != 0 || len(st.Missing) != 1 || st.Missing[0] != "device 10: refused" {
 			t.Errorf("status %+v", st)

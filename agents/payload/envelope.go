@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 )
 
@@ -150,7 +151,7 @@ func search(payload []byte) (Envelope, error) {
 			if err == nil {
 				return e, nil
 			}
-			if err != error(NoEnvelope) {
+			if !errors.Is(err, NoEnvelope) {
 				refusal = err // the more telling reason
 			}
 		}

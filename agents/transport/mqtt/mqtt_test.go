@@ -297,15 +297,16 @@ func TestDialIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	hungUp := make(chan error, 1)
+	hungUp := make(chan struct{})
 	go func() {
+		defer close(hungUp)
 		c, err := l.Accept()
 		if err != nil {
-			hungUp <- err
+			t.Errorf("accept: %v", err)
 			return
 		}
-		_, err = io.Copy(io.Discard, c) // until the client gives up
-		hungUp <- err
+		_, _ = io.Copy(io.Discard, c) // until the client gives up
+		_ = c.Close()
 	}()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
