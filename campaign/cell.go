@@ -183,19 +183,31 @@ func (c *cellRun) startComponents(ctx context.Context) error {
 		for _, p := range all[:n] {
 			names = append(names, fmt.Sprintf("%s-%d on %s", p.spec.Name, p.spec.Instance, p.node))
 		}
-		c.waiting(event.PhaseStart, names...)
-		if err := nodes.Each(ctx, all[:n], 0, c.startInstance); err != nil {
+		over := c.waitingFor(event.PhaseStart, names...)
+		err := nodes.Each(ctx, all[:n], 0, c.startInstance)
+		over()
+		if err != nil {
 			return err
 		}
 		all = all[n:]
 	}
-	c.waiting(event.PhaseStart)
 	return nil
 }
 
 // waiting says for whom the phase waits; for nobody when the wait is over.
 func (c *cellRun) waiting(p event.Phase, whom ...string) {
 	c.emit(event.Waiting{Position: c.cell.Position, Phase: p, For: whom})
+}
+
+// waitingFor says it once the wait has lasted for a second, and what it returns
+// says that it is over if it was said.
+func (c *cellRun) waitingFor(p event.Phase, whom ...string) (over func()) {
+	timer := time.AfterFunc(time.Second, func() { c.waiting(p, whom...) })
+	return func() {
+		if !timer.Stop() {
+			c.waiting(p)
+		}
+	}
 }
 
 func (c *cellRun) startInstance(ctx context.Context, p placed) error {
@@ -231,10 +243,8 @@ func (c *cellRun) probeChain(ctx context.Context) error {
 // probeFrom sends probes from one node until a customer has one.
 func (c *cellRun) probeFrom(ctx context.Context, m *member) error {
 	base := uint32(slices.Index(c.devices, m)+1) << 16
+	defer c.waitingFor(event.PhaseProbe, fmt.Sprintf("a message from %s to reach a customer", m.name()))()
 	for n := uint32(1); ; n++ {
-		if n == 2 { // the first one usually arrives at once
-			c.waiting(event.PhaseProbe, fmt.Sprintf("a message from %s to reach a customer", m.name()))
-		}
 		err := m.ask(ctx, askLimit, protocol.TypeProbe, protocol.Probe{ID: base + n}, nil)
 		if err != nil {
 			return err
@@ -408,7 +418,8 @@ func (c *cellRun) until(ctx context.Context, p event.Phase, length, at int64) er
 
 // drain waits until everything published has been delivered, or the limit.
 func (c *cellRun) drain(ctx context.Context) error {
-	said := time.Now()
+	began := time.Now()
+	said := began
 	for {
 		published, pending, delivered, err := c.totals(ctx)
 		left := published*int64(c.fanOut()) - delivered
@@ -416,7 +427,9 @@ func (c *cellRun) drain(ctx context.Context) error {
 		case err != nil && context.Cause(ctx) == nil:
 			return err
 		case err == nil && pending == 0 && left <= 0:
-			c.waiting(event.PhaseDrain)
+			if said != began {
+				c.waiting(event.PhaseDrain)
+			}
 			return nil
 		case err == nil && time.Since(said) > time.Second:
 			said = time.Now()
