@@ -32,7 +32,7 @@ func BenchmarkController(b *testing.B) {
 				}
 			}
 		}
-		if _, err, _ := r.run(b, b.Context()); err != nil {
+		if _, _, err := r.run(b, b.Context()); err != nil {
 			b.Fatal(err)
 		}
 		b.ReportMetric(float64(to-from)/float64(20*time.Second)*100, "%core")

@@ -183,7 +183,7 @@ func newRig(t testing.TB, text string, env map[string][]string, vars ...string) 
 }
 
 // run carries the campaign out, closes the run directory and reads it back.
-func (r *rig) run(t testing.TB, ctx context.Context) (campaign.Summary, error, *store.Reader) {
+func (r *rig) run(t testing.TB, ctx context.Context) (campaign.Summary, *store.Reader, error) {
 	t.Helper()
 	summary, err := campaign.Run(ctx, r.config)
 	if cerr := r.config.Store.Close(); cerr != nil {
@@ -194,7 +194,7 @@ func (r *rig) run(t testing.TB, ctx context.Context) (campaign.Summary, error, *
 		t.Fatalf("read the run back: %v", rerr)
 	}
 	r.assertClean(t)
-	return summary, err, read
+	return summary, read, err
 }
 
 // assertClean demands that nothing of bela is left on the nodes: no process of
@@ -238,7 +238,7 @@ func processes(t testing.TB, setting string) []string {
 // use of every component, and nodes as they were.
 func TestRunEndToEnd(t *testing.T) {
 	r := newRig(t, fmt.Sprintf(small, "[2, 20]", `expect "nothing is lost" { that = dropped == 0 }`), nil)
-	summary, err, run := r.run(t, t.Context())
+	summary, run, err := r.run(t, t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +328,7 @@ func TestInterrupt(t *testing.T) {
 		}
 	}
 	begun := time.Now()
-	summary, _, run := r.run(t, ctx)
+	summary, run, _ := r.run(t, ctx)
 	if summary.Status != campaign.Interrupted || summary.Missing != 2 || len(run.Cells) != 0 {
 		t.Errorf("summary %+v with %d cells, want interrupted, 2 missing", summary, len(run.Cells))
 	}
@@ -345,7 +345,7 @@ component "sidecar" {
   on      = node.worker
   command = ["/bin/sh", "-c", "echo cannot find the license; [ ${cell.devices} -eq 3 ] && sleep 60"]
 }`), nil)
-	summary, err, run := r.run(t, t.Context())
+	summary, run, err := r.run(t, t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -388,7 +388,7 @@ func TestAgentDies(t *testing.T) {
 			})
 		}
 	}
-	summary, err, run := r.run(t, t.Context())
+	summary, run, err := r.run(t, t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

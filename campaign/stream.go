@@ -1,7 +1,6 @@
 package campaign
 
 import (
-	"fmt"
 	"sync"
 	"time"
 
@@ -42,8 +41,4 @@ func (s *stream) emit(d event.Data) {
 	for _, sink := range s.sinks {
 		sink.Handle(e)
 	}
-}
-
-func (s *stream) info(format string, args ...any) {
-	s.emit(event.Message{Level: "info", Text: fmt.Sprintf(format, args...)})
 }

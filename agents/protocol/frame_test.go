@@ -33,7 +33,7 @@ func TestFrameRoundTrip(t *testing.T) {
 			t.Errorf("read %+v, wrote %+v", got, f)
 		}
 	}
-	if _, err := ReadFrame(&buf); err != io.EOF {
+	if _, err := ReadFrame(&buf); !errors.Is(err, io.EOF) {
 		t.Errorf("clean end: %v, want io.EOF", err)
 	}
 }
