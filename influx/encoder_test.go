@@ -13,55 +13,12 @@ import (
 	"time"
 	"unicode/utf8"
 
-	protocol "github.com/influxdata/line-protocol"
-
 	"bela/campaign/event"
+	"bela/influx/influxtest"
 	"bela/measure"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
-
-// point is one line as an independent parser reads it.
-type point struct {
-	measurement string
-	tags        map[string]string
-	tagOrder    []string
-	fields      map[string]any // int64, float64, string or bool
-	time        int64
-}
-
-// series is what InfluxDB tells points apart by, besides the time.
-func (p point) series() string {
-	keys := slices.Clone(p.tagOrder)
-	slices.Sort(keys)
-	s := p.measurement
-	for _, k := range keys {
-		s += fmt.Sprintf(",%q=%q", k, p.tags[k])
-	}
-	return s
-}
-
-// parse reads lines with InfluxData's own parser.
-func parse(t testing.TB, lines []byte) []point {
-	t.Helper()
-	metrics, err := protocol.NewParser(protocol.NewMetricHandler()).Parse(lines)
-	if err != nil {
-		t.Fatalf("InfluxData's parser refuses the encoder's lines: %v\n%s", err, lines)
-	}
-	points := make([]point, len(metrics))
-	for i, m := range metrics {
-		p := point{measurement: m.Name(), tags: map[string]string{}, fields: map[string]any{}, time: m.Time().UnixNano()}
-		for _, tag := range m.TagList() {
-			p.tags[tag.Key] = tag.Value
-			p.tagOrder = append(p.tagOrder, tag.Key)
-		}
-		for _, f := range m.FieldList() {
-			p.fields[f.Key] = f.Value
-		}
-		points[i] = p
-	}
-	return points
-}
 
 // Dashboards that users build break when a line of a known run changes shape.
 func TestEncoderGolden(t *testing.T) {
@@ -91,16 +48,16 @@ func TestEncoderGolden(t *testing.T) {
 // a user's query into the void.
 func TestSchemaIsDocumented(t *testing.T) {
 	got := map[string]bool{}
-	for _, p := range parse(t, encodeAll(fixtureRun(2, steady))) {
-		for _, k := range p.tagOrder {
+	for _, p := range influxtest.Parse(t, encodeAll(fixtureRun(2, steady))) {
+		for _, k := range p.TagOrder {
 			if strings.HasPrefix(k, "dim_") {
 				k = "dim_…"
 			}
-			got[p.measurement+" "+k+" tag"] = true
+			got[p.Measurement+" "+k+" tag"] = true
 		}
-		for k, v := range p.fields {
+		for k, v := range p.Fields {
 			kind := map[string]string{"int64": "integer", "float64": "float", "string": "string", "bool": "boolean"}[fmt.Sprintf("%T", v)]
-			got[p.measurement+" "+k+" "+kind] = true
+			got[p.Measurement+" "+k+" "+kind] = true
 		}
 	}
 	want := documented(t)
@@ -160,8 +117,8 @@ func TestPointsAreDistinct(t *testing.T) {
 				seconds = 20 // beyond a thousand events nothing but time tells them apart
 			}
 			seen := map[string]bool{}
-			for _, p := range parse(t, encodeAll(fixtureRun(seconds, at))) {
-				key := fmt.Sprintf("%s %d", p.series(), p.time)
+			for _, p := range influxtest.Parse(t, encodeAll(fixtureRun(seconds, at))) {
+				key := fmt.Sprintf("%s %d", p.Series(), p.Time)
 				if seen[key] {
 					t.Fatalf("twice: %s", key)
 				}
@@ -184,8 +141,8 @@ func TestEncodingAgainGivesTheSame(t *testing.T) {
 func TestCardinalityIsBounded(t *testing.T) {
 	count := func(seconds int) int {
 		series := map[string]bool{}
-		for _, p := range parse(t, encodeAll(fixtureRun(seconds, steady))) {
-			series[p.series()] = true
+		for _, p := range influxtest.Parse(t, encodeAll(fixtureRun(seconds, steady))) {
+			series[p.Series()] = true
 		}
 		return len(series)
 	}
@@ -200,9 +157,9 @@ func TestCardinalityIsBounded(t *testing.T) {
 // InfluxDB indexes faster when tags come sorted; an unsorted one shows that a
 // tag was added in the wrong place.
 func TestTagsAreSorted(t *testing.T) {
-	for _, p := range parse(t, encodeAll(fixtureRun(2, steady))) {
-		if !slices.IsSorted(p.tagOrder) {
-			t.Fatalf("%s: tags %v are not sorted", p.measurement, p.tagOrder)
+	for _, p := range influxtest.Parse(t, encodeAll(fixtureRun(2, steady))) {
+		if !slices.IsSorted(p.TagOrder) {
+			t.Fatalf("%s: tags %v are not sorted", p.Measurement, p.TagOrder)
 		}
 	}
 }
@@ -210,9 +167,9 @@ func TestTagsAreSorted(t *testing.T) {
 // A second attempt at a cell must not be mixed up with the first, invalid one.
 func TestAttemptsAreSeparate(t *testing.T) {
 	seen := map[string]bool{}
-	for _, p := range parse(t, encodeAll(fixtureRun(2, steady))) {
-		if p.measurement == "bela_load" && p.tags["cell"] == "2" && p.tags["repetition"] == "1" {
-			seen[p.tags["attempt"]] = true
+	for _, p := range influxtest.Parse(t, encodeAll(fixtureRun(2, steady))) {
+		if p.Measurement == "bela_load" && p.Tags["cell"] == "2" && p.Tags["repetition"] == "1" {
+			seen[p.Tags["attempt"]] = true
 		}
 	}
 	if len(seen) != 2 || !seen["1"] || !seen["2"] {
@@ -223,23 +180,25 @@ func TestAttemptsAreSeparate(t *testing.T) {
 // A number that was not taken must be missing: a 0 would pull every mean down.
 func TestMissingNumbers(t *testing.T) {
 	e := NewEncoder("x", "r")
-	at := func(d event.Data) []point { return parse(t, e.Append(nil, event.Event{Seq: 1, Time: start, Data: d})) }
+	at := func(d event.Data) []influxtest.Point {
+		return influxtest.Parse(t, e.Append(nil, event.Event{Seq: 1, Time: start, Data: d}))
+	}
 
 	p := at(event.Load{Published: math.NaN(), Delivered: math.Inf(1)})[0]
 	for _, name := range []string{"published_msg_s", "delivered_msg_s", "latency_p5_ms", "latency_p50_ms", "latency_p99_ms", "lateness_p99_ms"} {
-		if v, ok := p.fields[name]; ok {
+		if v, ok := p.Fields[name]; ok {
 			t.Errorf("%s is %v, want it missing", name, v)
 		}
 	}
 	p = at(event.NodeSample{Node: "n", Components: []event.ComponentSample{{Component: "c", Instance: 1}}})[1]
-	if v, ok := p.fields["messages_in_s"]; ok {
+	if v, ok := p.Fields["messages_in_s"]; ok {
 		t.Errorf("messages_in_s of a component that does not count is %v, want it missing", v)
 	}
-	if v, ok := p.tags["cell"]; ok {
+	if v, ok := p.Tags["cell"]; ok {
 		t.Errorf("cell of a sample between cells is %q, want it missing", v)
 	}
 	p = at(event.CellFinished{Result: measure.Cell{}})[0]
-	if v, ok := p.fields["latency_p50_ms"]; ok {
+	if v, ok := p.Fields["latency_p50_ms"]; ok {
 		t.Errorf("latency_p50_ms of a cell without deliveries is %v, want it missing", v)
 	}
 }
@@ -310,10 +269,10 @@ func TestNamesAreEscaped(t *testing.T) {
 			if n := bytes.Count(lines, []byte("\n")); n != 2 {
 				t.Fatalf("%d lines, want 2: %q", n, lines)
 			}
-			p := parse(t, lines)[1]
+			p := influxtest.Parse(t, lines)[1]
 			for _, tag := range []string{"experiment", "run", "node", "component"} {
-				if p.tags[tag] != sanitized(name) {
-					t.Errorf("%s is %q, want %q", tag, p.tags[tag], sanitized(name))
+				if p.Tags[tag] != sanitized(name) {
+					t.Errorf("%s is %q, want %q", tag, p.Tags[tag], sanitized(name))
 				}
 			}
 		})
@@ -324,8 +283,8 @@ func TestNamesAreEscaped(t *testing.T) {
 // character.
 func TestLongNamesAreCut(t *testing.T) {
 	e := NewEncoder(strings.Repeat("€", 1000), "r")
-	p := parse(t, e.Append(nil, event.Event{Data: event.NodeSample{Node: "n"}}))[0]
-	if got := p.tags["experiment"]; got != strings.Repeat("€", 85) { // 255 of 256 bytes
+	p := influxtest.Parse(t, e.Append(nil, event.Event{Data: event.NodeSample{Node: "n"}}))[0]
+	if got := p.Tags["experiment"]; got != strings.Repeat("€", 85) { // 255 of 256 bytes
 		t.Errorf("experiment is %d bytes, valid %v", len(got), utf8.ValidString(got))
 	}
 }
@@ -356,19 +315,19 @@ func FuzzEscaping(f *testing.F) {
 			Reasons:    []measure.Reason{{Code: "r" + reason}},
 			Components: []measure.Component{{Component: "c" + name, Instance: 1, Node: "n"}},
 		}}})
-		points := parse(t, lines)
+		points := influxtest.Parse(t, lines)
 		if len(points) != 2 || bytes.Count(lines, []byte("\n")) != 2 {
 			t.Fatalf("%d points, want 2: %q", len(points), lines)
 		}
 		// The shortening is by bytes of the text given, so compare what is short.
-		if len(name) < maxTag-8 && points[1].tags["component"] != sanitized("c"+name) {
-			t.Errorf("component is %q, want %q", points[1].tags["component"], sanitized("c"+name))
+		if len(name) < maxTag-8 && points[1].Tags["component"] != sanitized("c"+name) {
+			t.Errorf("component is %q, want %q", points[1].Tags["component"], sanitized("c"+name))
 		}
-		if len(name) < maxTag-8 && len(reason) < maxTag-8 && points[0].tags[sanitized("dim_d"+name)] != sanitized("v"+reason) {
-			t.Errorf("dimension %q is missing or wrong: %v", name, points[0].tags)
+		if len(name) < maxTag-8 && len(reason) < maxTag-8 && points[0].Tags[sanitized("dim_d"+name)] != sanitized("v"+reason) {
+			t.Errorf("dimension %q is missing or wrong: %v", name, points[0].Tags)
 		}
-		if text, ok := points[0].fields["reason"].(string); !ok || !utf8.ValidString(text) {
-			t.Errorf("reason is %v", points[0].fields["reason"])
+		if text, ok := points[0].Fields["reason"].(string); !ok || !utf8.ValidString(text) {
+			t.Errorf("reason is %v", points[0].Fields["reason"])
 		}
 	})
 }

@@ -14,13 +14,14 @@ import (
 	"time"
 
 	"bela/campaign/event"
+	"bela/influx/influxtest"
 )
 
 // These tests talk to a real InfluxDB. It takes some seconds to start, so that
 // those that need nothing special share one, with a database each.
 func TestServer(t *testing.T) {
-	db := startInfluxd(t, false)
-	for name, test := range map[string]func(*testing.T, *influxd){
+	db := influxtest.Start(t, false)
+	for name, test := range map[string]func(*testing.T, *influxtest.Server){
 		"every point arrives": testEveryPointArrives,
 		"evil names arrive":   testEvilNamesArrive,
 		"server that hangs":   testServerThatHangs,
@@ -97,10 +98,10 @@ func wantStats(t testing.TB, got Stats, delivered, failed, pending int64) {
 
 // What a user reads in Grafana must be what was measured: every point, every
 // tag, every type, to the nanosecond.
-func testEveryPointArrives(t *testing.T, db *influxd) {
-	db.create(t, "every")
+func testEveryPointArrives(t *testing.T, db *influxtest.Server) {
+	db.Create(t, "every")
 	said := newTroubles()
-	w := mustWriter(t, Config{URL: db.url, Org: "any", Bucket: "every", Trouble: said.record})
+	w := mustWriter(t, Config{URL: db.URL, Org: "any", Bucket: "every", Trouble: said.record})
 	if err := w.Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -113,16 +114,16 @@ func testEveryPointArrives(t *testing.T, db *influxd) {
 	}
 	stats := closeIn(t, w, time.Minute)
 	wantStats(t, stats, int64(bytes.Count(all, []byte("\n"))), 0, 0)
-	same(t, db.stored(t, "every"), values(parse(t, all)))
+	influxtest.Same(t, db.Stored(t, "every"), influxtest.Values(influxtest.Parse(t, all)))
 	if s := said.all(); len(s) > 0 {
 		t.Errorf("it said %v, want nothing", s)
 	}
 }
 
 // A component's name must reach the database as it is, whatever it is.
-func testEvilNamesArrive(t *testing.T, db *influxd) {
-	db.create(t, "evil")
-	w := mustWriter(t, Config{URL: db.url, Bucket: "evil/autogen"})
+func testEvilNamesArrive(t *testing.T, db *influxtest.Server) {
+	db.Create(t, "evil")
+	w := mustWriter(t, Config{URL: db.URL, Bucket: "evil/autogen"})
 	var all []byte
 	for i, name := range evil {
 		if name == "#comment" || strings.TrimSpace(sanitized(name)) == "" {
@@ -135,14 +136,14 @@ func testEvilNamesArrive(t *testing.T, db *influxd) {
 	}
 	w.Enqueue(all)
 	wantStats(t, closeIn(t, w, time.Minute), int64(bytes.Count(all, []byte("\n"))), 0, 0)
-	same(t, db.stored(t, "evil"), values(parse(t, all)))
+	influxtest.Same(t, db.Stored(t, "evil"), influxtest.Values(influxtest.Parse(t, all)))
 }
 
 // A database that is restarted during a run must not cost a point.
 func TestServerComesBack(t *testing.T) {
-	db := startInfluxd(t, false, "bela")
+	db := influxtest.Start(t, false, "bela")
 	said := newTroubles()
-	w := mustWriter(t, Config{URL: db.url, Bucket: "bela", Trouble: said.record})
+	w := mustWriter(t, Config{URL: db.URL, Bucket: "bela", Trouble: said.record})
 	events := fixtureRun(30, steady)
 	e := NewEncoder("qos 1", "r")
 	var all []byte
@@ -155,19 +156,19 @@ func TestServerComesBack(t *testing.T) {
 	}
 	third := len(events) / 3
 	send(events[:third])
-	db.stop(t)
+	db.Stop(t)
 	send(events[third : 2*third])
 	err := said.wait(t)
-	if err == nil || !strings.Contains(err.Error(), "no answer") || !strings.Contains(err.Error(), db.url) {
-		t.Errorf("it said %v, want that %s does not answer", err, db.url)
+	if err == nil || !strings.Contains(err.Error(), "no answer") || !strings.Contains(err.Error(), db.URL) {
+		t.Errorf("it said %v, want that %s does not answer", err, db.URL)
 	}
 	send(events[2*third:])
-	db.start(t)
+	db.Start(t)
 	if err := said.wait(t); err != nil {
 		t.Errorf("it said %v, want that it is well again", err)
 	}
 	wantStats(t, closeIn(t, w, time.Minute), int64(bytes.Count(all, []byte("\n"))), 0, 0)
-	same(t, db.stored(t, "bela"), values(parse(t, all)))
+	influxtest.Same(t, db.Stored(t, "bela"), influxtest.Values(influxtest.Parse(t, all)))
 	if s := said.all(); len(s) != 2 {
 		t.Errorf("it said %v, want the trouble once and the recovery once", s)
 	}
@@ -175,10 +176,10 @@ func TestServerComesBack(t *testing.T) {
 
 // A database that hangs must not hold up the run, and must get everything once
 // it moves again.
-func testServerThatHangs(t *testing.T, db *influxd) {
-	db.create(t, "hangs")
+func testServerThatHangs(t *testing.T, db *influxtest.Server) {
+	db.Create(t, "hangs")
 	move := make(chan struct{})
-	to, err := url.Parse(db.url)
+	to, err := url.Parse(db.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,21 +210,21 @@ func testServerThatHangs(t *testing.T, db *influxd) {
 	wantStats(t, w.Stats(), 0, 0, points)
 	close(move)
 	wantStats(t, closeIn(t, w, time.Minute), points, 0, 0)
-	same(t, db.stored(t, "hangs"), values(parse(t, all)))
+	influxtest.Same(t, db.Stored(t, "hangs"), influxtest.Values(influxtest.Parse(t, all)))
 }
 
 // A wrong token must be said before the run, not found out after it; and it must
 // not show up in what is said.
 func TestWrongToken(t *testing.T) {
-	db := startInfluxd(t, true, "bela")
-	good := mustWriter(t, Config{URL: db.url, Bucket: "bela", Token: db.token})
+	db := influxtest.Start(t, true, "bela")
+	good := mustWriter(t, Config{URL: db.URL, Bucket: "bela", Token: db.Token})
 	if err := good.Check(t.Context()); err != nil {
 		t.Errorf("the right token: %v", err)
 	}
 	for _, token := range []string{"bela:wrong-Secret", "", "neither-user-nor-password"} {
 		t.Run(token, func(t *testing.T) {
 			said := newTroubles()
-			w := mustWriter(t, Config{URL: db.url, Bucket: "bela", Token: token, Trouble: said.record})
+			w := mustWriter(t, Config{URL: db.URL, Bucket: "bela", Token: token, Trouble: said.record})
 			err := w.Check(t.Context())
 			if err == nil {
 				t.Fatal("the check says nothing")
@@ -236,7 +237,7 @@ func TestWrongToken(t *testing.T) {
 			stats := closeIn(t, w, 20*time.Second)
 			wantStats(t, stats, 0, 3, 0)
 			for _, err := range append(said.all(), err, stats.Err) {
-				if !strings.Contains(err.Error(), "check token") || !strings.Contains(err.Error(), db.url) {
+				if !strings.Contains(err.Error(), "check token") || !strings.Contains(err.Error(), db.URL) {
 					t.Errorf("%q does not say what to do or who refused", err)
 				}
 				if strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, w.target), "Secret") {
@@ -252,9 +253,9 @@ func TestWrongToken(t *testing.T) {
 
 // A bucket that is not there must be said before the run and must not be tried
 // for ever.
-func testMissingBucket(t *testing.T, db *influxd) {
+func testMissingBucket(t *testing.T, db *influxtest.Server) {
 	said := newTroubles()
-	w := mustWriter(t, Config{URL: db.url, Bucket: "nowhere", Trouble: said.record})
+	w := mustWriter(t, Config{URL: db.URL, Bucket: "nowhere", Trouble: said.record})
 	err := w.Check(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "404") || !strings.Contains(err.Error(), "database not found") || !strings.Contains(err.Error(), "check bucket") {
 		t.Errorf("the check says %v, want the server's 404 and what to check", err)
@@ -265,31 +266,31 @@ func testMissingBucket(t *testing.T, db *influxd) {
 
 // Where another program wrote the same field with another type, the server takes
 // the rest of a batch: the count must say so.
-func testPartialWrite(t *testing.T, db *influxd) {
-	db.create(t, "partial")
-	w := mustWriter(t, Config{URL: db.url, Bucket: "partial"})
+func testPartialWrite(t *testing.T, db *influxtest.Server) {
+	db.Create(t, "partial")
+	w := mustWriter(t, Config{URL: db.URL, Bucket: "partial"})
 	w.Enqueue([]byte("m,t=a f=1i 1\n"))
 	wantStats(t, closeIn(t, w, 20*time.Second), 1, 0, 0)
 
-	w = mustWriter(t, Config{URL: db.url, Bucket: "partial"})
+	w = mustWriter(t, Config{URL: db.URL, Bucket: "partial"})
 	w.Enqueue([]byte("m,t=a f=\"text\" 2\nm,t=b f=1i 2\nm,t=c f=2i 2\n"))
 	stats := closeIn(t, w, 20*time.Second)
 	wantStats(t, stats, 2, 1, 0)
 	if stats.Err == nil || !strings.Contains(stats.Err.Error(), "field type conflict") {
 		t.Errorf("the last error is %v, want the server's field type conflict", stats.Err)
 	}
-	same(t, db.stored(t, "partial"), map[string]any{
-		value(`m,"t"="a"`, "f", 1): int64(1), value(`m,"t"="b"`, "f", 2): int64(1), value(`m,"t"="c"`, "f", 2): int64(2),
+	influxtest.Same(t, db.Stored(t, "partial"), map[string]any{
+		influxtest.Value(`m,"t"="a"`, "f", 1): int64(1), influxtest.Value(`m,"t"="b"`, "f", 2): int64(1), influxtest.Value(`m,"t"="c"`, "f", 2): int64(2),
 	})
 }
 
 // A finished run that is sent again must be whole, even where it is larger than
 // the queue, and must add nothing to what was there.
-func testSendingAgain(t *testing.T, db *influxd) {
-	db.create(t, "again")
+func testSendingAgain(t *testing.T, db *influxtest.Server) {
+	db.Create(t, "again")
 	all := encodeAll(fixtureRun(40, steady))
 	for range 2 {
-		w := mustWriter(t, Config{URL: db.url, Bucket: "again", QueueBytes: len(all) / 10})
+		w := mustWriter(t, Config{URL: db.URL, Bucket: "again", QueueBytes: len(all) / 10})
 		for line, err := range ReadLines(bytes.NewReader(zipped(t, all))) {
 			if err != nil {
 				t.Fatal(err)
@@ -299,6 +300,6 @@ func testSendingAgain(t *testing.T, db *influxd) {
 			}
 		}
 		wantStats(t, closeIn(t, w, time.Minute), int64(bytes.Count(all, []byte("\n"))), 0, 0)
-		same(t, db.stored(t, "again"), values(parse(t, all)))
+		influxtest.Same(t, db.Stored(t, "again"), influxtest.Values(influxtest.Parse(t, all)))
 	}
 }

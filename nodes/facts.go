@@ -91,8 +91,8 @@ func parseFacts(text []byte) (Facts, error) {
 		Memory:          number(values["memory_kib"]) << 10,
 		MemoryAvailable: number(values["memory_available_kib"]) << 10,
 		DiskFree:        number(values["disk_free_kib"]) << 10,
-		OpenFilesSoft:   number(values["open_files_soft"]),
-		OpenFilesHard:   number(values["open_files_hard"]),
+		OpenFilesSoft:   limit(values["open_files_soft"]),
+		OpenFilesHard:   limit(values["open_files_hard"]),
 		UID:             int(number(values["uid"])),
 		User:            values["user"],
 		Home:            values["home"],
@@ -106,11 +106,16 @@ func parseFacts(text []byte) (Facts, error) {
 	return f, nil
 }
 
-// number reads a count; "unlimited" is -1 and what is no number is 0.
-func number(s string) int64 {
+// limit reads a limit; "unlimited" is -1.
+func limit(s string) int64 {
 	if s == "unlimited" {
 		return -1
 	}
+	return number(s)
+}
+
+// number reads a count; what is no number is 0.
+func number(s string) int64 {
 	v, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || v < 0 || v > 1<<52 {
 		return 0

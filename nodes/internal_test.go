@@ -166,6 +166,7 @@ func FuzzUserConfig(f *testing.F) {
 // Facts are what a foreign machine prints; they go into files and a terminal.
 func FuzzParseFacts(f *testing.F) {
 	f.Add([]byte("os=Linux\nmachine=x86_64\ncpus=8\nmemory_kib=1\nopen_files_soft=unlimited\nports=1 2\n"))
+	f.Add([]byte("os=Linux\ncpus=unlimited\nmemory_kib=unlimited\n"))
 	f.Add([]byte("os=\x1b[31mLinux\ncpus=-1\nmemory_kib=99999999999999999999\nports=1\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		facts, err := parseFacts(text)

@@ -16,6 +16,8 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"bela/campaign"
+	"bela/influx"
+	"bela/influx/influxtest"
 	"bela/measure"
 	"bela/nodes/sshdtest"
 	"bela/provision/agentbin"
@@ -323,3 +325,55 @@ func (w *watched) Write(p []byte) (int, error) {
 }
 
 func (w *watched) String() string { return w.buf.String() }
+
+// What stands in InfluxDB after a run must be what the run directory holds:
+// every point, and no other.
+func TestInfluxDB(t *testing.T) {
+	needAgents(t)
+	db := influxtest.Start(t, false, "bela")
+	dir := t.TempDir()
+	run := func() string {
+		cmd := belaCommand(t, dir, "run", shipped(t, "qos1.hcl"), "-only", "cell.devices == 1", "-var", "measure=3s", "-var", "warmup=1s")
+		cmd.Env = append(os.Environ(), "INFLUX_URL="+db.URL)
+		out, err := cmd.CombinedOutput()
+		if err != nil && cmd.ProcessState == nil {
+			t.Fatal(err)
+		}
+		assertStatus(t, dir, cmd.ProcessState.ExitCode(), string(out))
+		return string(out)
+	}
+	run()
+	f, err := os.Open(filepath.Join(dir, "results", "latest", "metrics.lp.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	var lines []byte
+	for line, err := range influx.ReadLines(f) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(append(lines, line...), '\n')
+	}
+	influxtest.Same(t, db.Stored(t, "bela"), influxtest.Values(influxtest.Parse(t, lines)))
+
+	// A database that is not there is said, and costs the run nothing.
+	db.Stop(t)
+	begun := time.Now()
+	if out := run(); !strings.Contains(out, "InfluxDB") {
+		t.Errorf("nothing is said of InfluxDB:\n%s", out)
+	}
+	if d := time.Since(begun); d > 90*time.Second {
+		t.Errorf("the run took %v", d)
+	}
+
+	// It gets the run later.
+	db.Start(t)
+	before := len(db.Stored(t, "bela"))
+	if status, out := bela(t, dir, "export", "latest", "-influx", db.URL); status != 0 {
+		t.Fatalf("export: status %d\n%s", status, out)
+	}
+	if after := len(db.Stored(t, "bela")); after <= before {
+		t.Errorf("the database has %d values after the export, and had %d", after, before)
+	}
+}

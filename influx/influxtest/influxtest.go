@@ -1,4 +1,6 @@
-package influx
+// Package influxtest runs a real InfluxDB 1.8 for tests, on loopback, and reads
+// back what it holds, so that it can be compared with what was sent.
+package influxtest
 
 import (
 	"bytes"
@@ -11,18 +13,21 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	influxdb2 "github.com/influxdata/influxdb-client-go/v2"
+	protocol "github.com/influxdata/line-protocol"
 )
 
-// influxd is a real InfluxDB 1.8 on loopback.
-type influxd struct {
-	url     string
-	token   string // user:password of its administrator; empty without authentication
+// Server is a real InfluxDB 1.8 on loopback.
+type Server struct {
+	URL     string
+	Token   string // user:password of its administrator; empty without authentication
 	binary  string
 	dir     string
 	address string
@@ -31,12 +36,14 @@ type influxd struct {
 	log     *os.File
 }
 
-// findInfluxd names the server's binary, or leaves the test out.
-func findInfluxd(t testing.TB) string {
+// find names the server's binary, or leaves the test out.
+func find(t testing.TB) string {
 	t.Helper()
+	_, here, _, _ := runtime.Caller(0)
+	root := filepath.Join(filepath.Dir(here), "..", "..")
 	binary := os.Getenv("BELA_INFLUXD")
 	if binary == "" {
-		binary = filepath.Join("..", ".cache", "bin", "influxd")
+		binary = filepath.Join(root, ".cache", "bin", "influxd")
 	}
 	binary, err := filepath.Abs(binary)
 	if err == nil {
@@ -52,39 +59,39 @@ func findInfluxd(t testing.TB) string {
 	return binary
 }
 
-// startInfluxd starts a server with the databases given, with authentication on
+// Start starts a server with the databases given, with authentication on
 // and an administrator where auth is true, and stops it when the test ends.
-func startInfluxd(t testing.TB, auth bool, databases ...string) *influxd {
+func Start(t testing.TB, auth bool, databases ...string) *Server {
 	t.Helper()
-	s := &influxd{binary: findInfluxd(t), dir: t.TempDir()}
+	s := &Server{binary: find(t), dir: t.TempDir()}
 	s.configure(t, auth)
-	s.start(t)
-	t.Cleanup(func() { s.stop(t) })
+	s.Start(t)
+	t.Cleanup(func() { s.Stop(t) })
 	if auth {
 		s.query(t, `CREATE USER "bela" WITH PASSWORD 'right-Secret' WITH ALL PRIVILEGES`)
-		s.token = "bela:right-Secret"
+		s.Token = "bela:right-Secret"
 	}
 	for _, d := range databases {
-		s.create(t, d)
+		s.Create(t, d)
 	}
 	return s
 }
 
-func (s *influxd) create(t testing.TB, database string) {
+func (s *Server) Create(t testing.TB, database string) {
 	t.Helper()
 	s.query(t, fmt.Sprintf("CREATE DATABASE %q", database))
 }
 
 // configure gives the server a port and a directory of its own, which it keeps
 // when it is started again.
-func (s *influxd) configure(t testing.TB, auth bool) {
+func (s *Server) configure(t testing.TB, auth bool) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.address = l.Addr().String()
-	s.url = "http://" + s.address
+	s.URL = "http://" + s.address
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +116,7 @@ bind-address = "127.0.0.1:0"
 	}
 }
 
-func (s *influxd) start(t testing.TB) {
+func (s *Server) Start(t testing.TB) {
 	t.Helper()
 	var err error
 	if s.log, err = os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
@@ -130,14 +137,14 @@ func (s *influxd) start(t testing.TB) {
 }
 
 // awaitReady asks the server until it is well, for at most a minute.
-func (s *influxd) awaitReady(t testing.TB) {
+func (s *Server) awaitReady(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	every := time.NewTicker(20 * time.Millisecond)
 	defer every.Stop()
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/health", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/health", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -157,13 +164,13 @@ func (s *influxd) awaitReady(t testing.TB) {
 	}
 }
 
-func (s *influxd) output() []byte {
+func (s *Server) output() []byte {
 	b, _ := os.ReadFile(filepath.Join(s.dir, "log")) // best effort, for a message
 	return b[max(0, len(b)-4096):]
 }
 
-// stop ends the server and waits for it.
-func (s *influxd) stop(t testing.TB) {
+// Stop ends the server and waits for it.
+func (s *Server) Stop(t testing.TB) {
 	t.Helper()
 	if s.cmd == nil {
 		return
@@ -182,18 +189,18 @@ func (s *influxd) stop(t testing.TB) {
 }
 
 // query runs an InfluxQL statement.
-func (s *influxd) query(t testing.TB, q string) {
+func (s *Server) query(t testing.TB, q string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	form := url.Values{"q": {q}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/query", strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL+"/query", strings.NewReader(form.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if s.token != "" {
-		req.Header.Set("Authorization", "Token "+s.token)
+	if s.Token != "" {
+		req.Header.Set("Authorization", "Token "+s.Token)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -209,26 +216,26 @@ func (s *influxd) query(t testing.TB, q string) {
 	}
 }
 
-// value is what tells one number in a database: its series, field and time.
-func value(series, field string, nanoseconds int64) string {
+// Value is what tells one number in a database: its series, field and time.
+func Value(series, field string, nanoseconds int64) string {
 	return fmt.Sprintf("%s %s @%d", series, field, nanoseconds)
 }
 
-// values are the numbers of points, with their types.
-func values(points []point) map[string]any {
+// Values are the numbers of points, with their types.
+func Values(points []Point) map[string]any {
 	m := map[string]any{}
 	for _, p := range points {
-		for f, v := range p.fields {
-			m[value(p.series(), f, p.time)] = v
+		for f, v := range p.Fields {
+			m[Value(p.Series(), f, p.Time)] = v
 		}
 	}
 	return m
 }
 
-// stored reads all of a database with InfluxData's client.
-func (s *influxd) stored(t testing.TB, database string) map[string]any {
+// Stored reads all of a database with InfluxData's client.
+func (s *Server) Stored(t testing.TB, database string) map[string]any {
 	t.Helper()
-	client := influxdb2.NewClient(s.url, s.token)
+	client := influxdb2.NewClient(s.URL, s.Token)
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -239,15 +246,15 @@ func (s *influxd) stored(t testing.TB, database string) map[string]any {
 	m := map[string]any{}
 	for rows.Next() {
 		r := rows.Record()
-		p := point{measurement: r.Measurement(), tags: map[string]string{}}
+		p := Point{Measurement: r.Measurement(), Tags: map[string]string{}}
 		for k, v := range r.Values() {
 			if k == "result" || k == "table" || strings.HasPrefix(k, "_") {
 				continue
 			}
-			p.tags[k] = fmt.Sprint(v)
-			p.tagOrder = append(p.tagOrder, k)
+			p.Tags[k] = fmt.Sprint(v)
+			p.TagOrder = append(p.TagOrder, k)
 		}
-		key := value(p.series(), r.Field(), r.Time().UnixNano())
+		key := Value(p.Series(), r.Field(), r.Time().UnixNano())
 		if _, twice := m[key]; twice {
 			t.Fatalf("InfluxDB answers twice with %s", key)
 		}
@@ -259,8 +266,8 @@ func (s *influxd) stored(t testing.TB, database string) map[string]any {
 	return m
 }
 
-// same compares two sets of numbers, types and all.
-func same(t testing.TB, got, want map[string]any) {
+// Same compares two sets of numbers, types and all.
+func Same(t testing.TB, got, want map[string]any) {
 	t.Helper()
 	wrong := 0
 	complain := func(format string, args ...any) {
@@ -287,4 +294,46 @@ func same(t testing.TB, got, want map[string]any) {
 	if len(want) == 0 {
 		t.Error("nothing to compare")
 	}
+}
+
+// Point is one line as an independent parser reads it.
+type Point struct {
+	Measurement string
+	Tags        map[string]string
+	TagOrder    []string
+	Fields      map[string]any // int64, float64, string or bool
+	Time        int64          // in nanoseconds since the Unix epoch
+}
+
+// Series is what InfluxDB tells points apart by, besides the time.
+func (p Point) Series() string {
+	keys := slices.Clone(p.TagOrder)
+	slices.Sort(keys)
+	s := p.Measurement
+	for _, k := range keys {
+		s += fmt.Sprintf(",%q=%q", k, p.Tags[k])
+	}
+	return s
+}
+
+// Parse reads lines with InfluxData's own parser.
+func Parse(t testing.TB, lines []byte) []Point {
+	t.Helper()
+	metrics, err := protocol.NewParser(protocol.NewMetricHandler()).Parse(lines)
+	if err != nil {
+		t.Fatalf("InfluxData's parser refuses the encoder's lines: %v\n%s", err, lines)
+	}
+	points := make([]Point, len(metrics))
+	for i, m := range metrics {
+		p := Point{Measurement: m.Name(), Tags: map[string]string{}, Fields: map[string]any{}, Time: m.Time().UnixNano()}
+		for _, tag := range m.TagList() {
+			p.Tags[tag.Key] = tag.Value
+			p.TagOrder = append(p.TagOrder, tag.Key)
+		}
+		for _, f := range m.FieldList() {
+			p.Fields[f.Key] = f.Value
+		}
+		points[i] = p
+	}
+	return points
 }
