@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"bela/campaign"
 	"bela/experiment"
@@ -59,8 +60,12 @@ func factsOf(found []reached, shared bool) func(string) (experiment.Facts, bool)
 	return func(name string) (experiment.Facts, bool) {
 		for _, n := range found {
 			if n.target.Name == name && n.err == nil {
+				files := int(n.facts.OpenFilesHard)
+				if files < 0 { // unlimited
+					files = math.MaxInt32
+				}
 				return experiment.Facts{
-					OpenFiles:      int(n.facts.OpenFilesHard),
+					OpenFiles:      files,
 					EphemeralPorts: n.facts.LocalPorts[1] - n.facts.LocalPorts[0] + 1,
 					MemoryBytes:    n.facts.MemoryAvailable, CPUs: n.facts.CPUs, Shared: shared,
 				}, true
