@@ -60,7 +60,9 @@ func serve(t *testing.T, lease, keep time.Duration) *served {
 	}()
 	t.Cleanup(func() {
 		stop()
-		<-s.ended
+		if err := <-s.ended; err != nil {
+			t.Error(err)
+		}
 		if err := os.Chdir(back); err != nil {
 			t.Error(err)
 		}

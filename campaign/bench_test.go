@@ -8,7 +8,7 @@ import (
 
 	"github.com/prometheus/procfs"
 
-	"bela/campaign/event"
+	"bela/event"
 )
 
 // BenchmarkController is what the controller itself costs while it measures: ten

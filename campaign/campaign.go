@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"bela/agents/protocol"
-	"bela/campaign/event"
+	"bela/event"
 	"bela/experiment"
 	"bela/influx"
 	"bela/measure"

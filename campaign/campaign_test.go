@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"bela/campaign"
-	"bela/campaign/event"
+	"bela/event"
 	"bela/experiment"
 	"bela/influx"
 	"bela/measure"

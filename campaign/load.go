@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"bela/agents/protocol"
-	"bela/campaign/event"
+	"bela/event"
 	"bela/measure"
 )
 

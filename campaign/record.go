@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"bela/campaign/event"
+	"bela/event"
 	"bela/influx"
 	"bela/store"
 )

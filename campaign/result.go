@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"bela/campaign/event"
+	"bela/event"
 	"bela/experiment"
 	"bela/measure"
 	"bela/store"

@@ -4,7 +4,7 @@ import (
 	"sync"
 	"time"
 
-	"bela/campaign/event"
+	"bela/event"
 )
 
 // Sink takes events. Handle must not block: what cannot keep up has to buffer

@@ -10,7 +10,7 @@ import (
 
 	"bela/agents/client"
 	"bela/agents/protocol"
-	"bela/campaign/event"
+	"bela/event"
 	"bela/nodes"
 	"bela/provision"
 )

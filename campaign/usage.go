@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"bela/agents/protocol"
-	"bela/campaign/event"
+	"bela/event"
 	"bela/experiment"
 	"bela/measure"
 )

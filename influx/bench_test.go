@@ -7,7 +7,7 @@ import (
 
 	"github.com/influxdata/influxdb-client-go/v2/api/write"
 
-	"bela/campaign/event"
+	"bela/event"
 )
 
 // benchSample is one second on a worker node.

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"bela/campaign/event"
+	"bela/event"
 	"bela/measure"
 )
 

@@ -13,7 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"bela/campaign/event"
+	"bela/event"
 	"bela/influx/influxtest"
 	"bela/measure"
 )

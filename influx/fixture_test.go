@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"bela/campaign/event"
+	"bela/event"
 	"bela/measure"
 )
 

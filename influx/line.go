@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"unicode/utf8"
 
-	"bela/campaign/event"
+	"bela/event"
 )
 
 // The longest tag and text field, in bytes. Longer ones are cut: InfluxDB holds

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"bela/campaign/event"
+	"bela/event"
 	"bela/influx/influxtest"
 )
 

@@ -13,7 +13,7 @@ import (
 	"strconv"
 	"syscall"
 
-	"bela/campaign/event"
+	"bela/event"
 	"bela/measure"
 )
 

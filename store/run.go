@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"bela/campaign/event"
+	"bela/event"
 	"bela/measure"
 )
 

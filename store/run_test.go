@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"bela/campaign/event"
+	"bela/event"
 	"bela/measure"
 )
 

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"bela/campaign/event"
+	"bela/event"
 )
 
 // second is one second's events of a testbed: a sample a node, and the load.

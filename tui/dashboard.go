@@ -15,7 +15,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/term"
 
-	"bela/campaign/event"
+	"bela/event"
 )
 
 const (

@@ -16,7 +16,7 @@ import (
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 
-	"bela/campaign/event"
+	"bela/event"
 )
 
 // terminal is a pseudo-terminal with a reader that feeds a screen.

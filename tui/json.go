@@ -7,7 +7,7 @@ import (
 	"sync"
 	"unicode/utf8"
 
-	"bela/campaign/event"
+	"bela/event"
 )
 
 // JSON writes every event as one object a line, for programs. The encoding is

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"bela/campaign/event"
+	"bela/event"
 	"bela/measure"
 )
 

@@ -5,7 +5,7 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 
-	"bela/campaign/event"
+	"bela/event"
 )
 
 // Picture draws the dashboard as plain text, as it stands after the given

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"bela/campaign/event"
+	"bela/event"
 )
 
 // Plain tells a run in lines, for pipes, files and CI. It writes no escape

@@ -8,7 +8,7 @@ import (
 	"charm.land/lipgloss/v2"
 	"github.com/charmbracelet/x/ansi"
 
-	"bela/campaign/event"
+	"bela/event"
 )
 
 // header tells the run in one line: what it is, how far it is, how long it

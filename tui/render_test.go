@@ -12,7 +12,7 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 
-	"bela/campaign/event"
+	"bela/event"
 	"bela/measure"
 )
 

@@ -5,7 +5,7 @@ import (
 	"math"
 	"time"
 
-	"bela/campaign/event"
+	"bela/event"
 	"bela/measure"
 )
 

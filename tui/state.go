@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"bela/campaign/event"
+	"bela/event"
 	"bela/measure"
 )
 

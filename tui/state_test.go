@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"bela/campaign/event"
+	"bela/event"
 )
 
 // The time left is what people plan their evening by: it must follow what the

@@ -15,7 +15,7 @@ import (
 
 	"github.com/creack/pty"
 
-	"bela/campaign/event"
+	"bela/event"
 )
 
 func plainText(t *testing.T, events []event.Event) string {

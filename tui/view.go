@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/term"
 
-	"bela/campaign/event"
+	"bela/event"
 )
 
 // View shows a run. Both methods may be called from any goroutine.

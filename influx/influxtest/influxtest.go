@@ -77,6 +77,7 @@ func Start(t testing.TB, auth bool, databases ...string) *Server {
 	return s
 }
 
+// Create makes a database.
 func (s *Server) Create(t testing.TB, database string) {
 	t.Helper()
 	s.query(t, fmt.Sprintf("CREATE DATABASE %q", database))
@@ -116,6 +117,7 @@ bind-address = "127.0.0.1:0"
 	}
 }
 
+// Start starts the server again, with the data that it has.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
 	var err error
