@@ -396,6 +396,16 @@ func TestDropsDuplicatesAndSwapsAreExact(t *testing.T) {
 	}
 }
 
+// ackedArrived reports whether all that the broker acknowledged was delivered.
+func ackedArrived(d measure.PublishAccount, r measure.ReceiptAccount) bool {
+	for i := range d.Count {
+		if d.Acked.Has(i) && !has(r, d.First+i) {
+			return false
+		}
+	}
+	return true
+}
+
 // A connection that breaks must leave its messages in doubt, not lost and not
 // acknowledged: only the customers' books can tell, and the device must be back
 // for the rest of the load.
@@ -411,7 +421,6 @@ func TestCutConnectionLeavesMessagesInDoubt(t *testing.T) {
 	}
 	r.waitEnd(10*time.Second, func(d, c protocol.LoadStatus) bool { return d.Pending == 0 && d.Connected == 8 })
 	d := r.fleet.Collect()
-	// Nothing is under way any more once the acknowledged ones are all there.
 	var acked, unknown, unsent int64
 	for _, a := range d.Accounts {
 		unsent += checkBooks(t, a) + a.Failed.Count()
@@ -421,17 +430,18 @@ func TestCutConnectionLeavesMessagesInDoubt(t *testing.T) {
 			t.Errorf("device %d: %d sent, but %d acknowledged and %d unknown", a.Device, a.Sent.Count(), a.Acked.Count(), a.Unknown.Count())
 		}
 	}
-	await(t, 5*time.Second, func() bool { return r.crowd.Status().Delivered >= acked },
-		func() string { return "acknowledged messages did not arrive" })
-	c := r.crowd.Collect()
-	for _, a := range d.Accounts {
-		receipts := receiptsOf(t, c, a.Device)
-		checkNoPhantoms(t, a, receipts)
-		for i := range a.Count {
-			if a.Acked.Has(i) && !has(receipts, a.First+i) {
-				t.Errorf("device %d message %d was acknowledged and not delivered", a.Device, a.First+i)
+	await(t, 10*time.Second, func() bool {
+		c := r.crowd.Collect()
+		for _, a := range d.Accounts {
+			if !ackedArrived(a, receiptsOf(t, c, a.Device)) {
+				return false
 			}
 		}
+		return true
+	}, func() string { return "messages were acknowledged and not delivered" })
+	c := r.crowd.Collect()
+	for _, a := range d.Accounts {
+		checkNoPhantoms(t, a, receiptsOf(t, c, a.Device))
 	}
 	if unknown == 0 {
 		t.Error("no message is unknown, although connections broke with messages in flight")
@@ -559,7 +569,7 @@ func TestForeignAndStrayPayloads(t *testing.T) {
 // A delay on the wire must show in the latencies, whole and at its size.
 func TestPlantedDelayShowsInLatency(t *testing.T) {
 	const delay = 40 * time.Millisecond
-	median := func(wire func(broker string) string) time.Duration {
+	measured := func(wire func(broker string) string) (least, median time.Duration) {
 		_, address := mqtttest.Broker(t)
 		r := connect(t, specs(wire(address), address, 0))
 		r.begin(100*time.Millisecond, 800*time.Millisecond)
@@ -569,15 +579,24 @@ func TestPlantedDelayShowsInLatency(t *testing.T) {
 		for _, s := range r.crowd.Collect().Latency {
 			all.Merge(s.Latency)
 		}
+		low, _ := all.Min()
 		p50, _ := all.Quantile(0.5)
-		return time.Duration(p50)
+		return time.Duration(low), time.Duration(p50)
 	}
-	direct := median(func(broker string) string { return broker })
-	delayed := median(func(broker string) string { return mqtttest.NewProxy(t, broker, delay).Address })
-	// A busy machine adds some milliseconds to either; never does it take away.
-	if moved := delayed - direct; moved < delay-5*time.Millisecond || moved > delay+15*time.Millisecond {
-		t.Errorf("the median moved by %v (from %v to %v), want %v", moved, direct, delayed, delay)
+	// A busy machine adds to either side, for a while. That no message is quicker
+	// than the wire must hold always; the size of the step, in a quiet moment.
+	var moved time.Duration
+	for range 5 {
+		_, direct := measured(func(broker string) string { return broker })
+		least, delayed := measured(func(broker string) string { return mqtttest.NewProxy(t, broker, delay).Address })
+		if least < delay {
+			t.Fatalf("a message took %v over a wire of %v", least, delay)
+		}
+		if moved = delayed - direct; (moved - delay).Abs() < 10*time.Millisecond {
+			return
+		}
 	}
+	t.Errorf("the median moved by %v, want %v", moved, delay)
 }
 
 // A probe must reach its customer before any load, at each QoS: it is how a cell
