@@ -257,6 +257,9 @@ func TestRunEndToEnd(t *testing.T) {
 		if c.Latency.Count != want || c.Latency.P50 == nil || *c.Latency.P50 <= 0 {
 			t.Errorf("cell %d: latency %+v", c.Number, c.Latency)
 		}
+		if c.Service.Count != want || c.Service.P50 == nil || *c.Service.P50 > *c.Latency.P50+1 {
+			t.Errorf("cell %d: service time %+v beside latency %+v", c.Number, c.Service, c.Latency)
+		}
 		if c.ClockErrorMS == nil || *c.ClockErrorMS <= 0 {
 			t.Errorf("cell %d has no clock error", c.Number)
 		}

@@ -147,7 +147,7 @@ func (r *result) latencies() {
 			continue
 		}
 		for _, slice := range b.Customers.Latency {
-			h := r.corrected(slice, s.Node)
+			h := r.corrected(slice, s.Node, r.middle(slice.Second))
 			sec := at(slice.Second)
 			sec.delivered += h.Count()
 			sec.latency.Merge(h)
@@ -157,9 +157,7 @@ func (r *result) latencies() {
 			}
 		}
 		for _, slice := range b.Customers.Service {
-			if _, in := r.third(slice.Second); in {
-				r.service.Merge(r.corrected(slice, s.Node))
-			}
+			r.service.Merge(r.corrected(slice, s.Node, r.window.from+(r.window.to-r.window.from)/2))
 		}
 	}
 	r.series(seconds)
@@ -180,10 +178,14 @@ type second struct {
 	latency              *measure.Histogram
 }
 
-// corrected moves a slice by what the clocks at both ends were off in its
-// second, and remembers the largest uncertainty of a slice.
-func (r *result) corrected(s measure.LatencySlice, customer string) *measure.Histogram {
-	t := r.start + int64(s.Second)*int64(time.Second) + int64(time.Second)/2
+// middle is the testbed time in the middle of a second of load.
+func (r *result) middle(s int32) int64 {
+	return r.start + int64(s)*int64(time.Second) + int64(time.Second)/2
+}
+
+// corrected moves a slice by what the clocks at both ends were off at testbed
+// time t, and remembers the largest uncertainty of a slice.
+func (r *result) corrected(s measure.LatencySlice, customer string, t int64) *measure.Histogram {
 	var shift, uncertainty int64
 	if a, ok := r.axes[customer]; ok {
 		c, e := a.residual(t)

@@ -138,7 +138,7 @@ func (w wiring) customers() map[string]protocol.CustomersSpec {
 		all[share.Node] = protocol.CustomersSpec{
 			Run: w.run, Cell: w.attempt, Node: share.Node,
 			First: share.First, Count: share.Count,
-			Devices: w.cell.Devices.Count, SourceOf: firsts,
+			Devices: w.cell.Devices.Count, Customers: c.Count, SourceOf: firsts,
 			Brokers: w.addresses(c.Via), User: w.user, Password: w.password,
 			Bind: loopbackOnly(w.address(share.Node)),
 			QoS:  c.QoS, Topic: c.Topic, Receive: string(c.Receive), Late: w.cell.Devices.Late,

@@ -41,7 +41,6 @@ const (
 // be called from any goroutine.
 type Crowd struct {
 	spec         protocol.CustomersSpec
-	customers    int // in the whole cell; 0 is not known
 	clock        *clock.Clock
 	logger       *slog.Logger
 	log          func(level, text string)
@@ -76,10 +75,6 @@ type Option func(*Crowd)
 
 // WithDialer takes another transport than MQTT.
 func WithDialer(d transport.Dialer) Option { return func(c *Crowd) { c.dialer = d } }
-
-// WithCustomers says how many customers there are in the whole cell. Only then
-// can a customer that receives its own tell a message of another's device.
-func WithCustomers(n int) Option { return func(c *Crowd) { c.customers = n } }
 
 // New prepares a crowd; nothing is connected yet. log takes what an operator
 // should see (level info, warn or error); it and logger may be nil. The error

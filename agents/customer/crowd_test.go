@@ -82,11 +82,12 @@ type hall struct {
 func newHall(t testing.TB, spec protocol.CustomersSpec) *hall {
 	t.Helper()
 	h := &hall{station: newStation()}
+	spec.Customers = 2
 	var err error
 	if h.builder, err = payload.NewBuilder(payload.Options{Size: 128}); err != nil {
 		t.Fatal(err)
 	}
-	if h.Crowd, err = New(spec, clock.New(clock.Options{}), nil, nil, WithDialer(h.station), WithCustomers(2)); err != nil {
+	if h.Crowd, err = New(spec, clock.New(clock.Options{}), nil, nil, WithDialer(h.station)); err != nil {
 		t.Fatal(err)
 	}
 	if err := h.Connect(t.Context()); err != nil {

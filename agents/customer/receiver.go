@@ -89,10 +89,10 @@ func (r *receiver) mine(e payload.Envelope) bool {
 	if int64(e.Device) >= int64(r.crowd.spec.Devices) || e.Sequence > maxSequence {
 		return false
 	}
-	if r.crowd.spec.Receive != receiveOwn || r.crowd.customers == 0 {
+	if r.crowd.spec.Receive != receiveOwn || r.crowd.spec.Customers == 0 {
 		return true
 	}
-	return int(e.Device)%r.crowd.customers == r.number
+	return int(e.Device)%r.crowd.spec.Customers == r.number
 }
 
 func (r *receiver) strayed() {

@@ -190,12 +190,15 @@ type DevicesSpec struct {
 
 // CustomersSpec is an agent's share of the customers.
 type CustomersSpec struct {
-	Run     uint32 `json:"run"`
-	Cell    uint32 `json:"cell"`
-	Node    string `json:"node"`
-	First   int    `json:"first"`
-	Count   int    `json:"count"`
-	Devices int    `json:"devices"` // in the whole cell
+	Run   uint32 `json:"run"`
+	Cell  uint32 `json:"cell"`
+	Node  string `json:"node"`
+	First int    `json:"first"`
+	Count int    `json:"count"`
+	// Devices and Customers are the numbers of them in the whole cell; without
+	// the second, a customer cannot tell a message that is not its own.
+	Devices   int `json:"devices"`
+	Customers int `json:"customers"`
 	// SourceOf gives the first device of each device node, ascending, so that a
 	// device number yields its node's index.
 	SourceOf []int         `json:"source_of"`
@@ -269,7 +272,8 @@ type CustomersResult struct {
 	Accounts []measure.ReceiptAccount `json:"accounts"`
 	// Latency is by intended second and device node, warm-up included.
 	Latency []measure.LatencySlice `json:"latency"`
-	// Service is receipt minus actual send time, by device node.
+	// Service is receipt minus actual send time of the measured messages, by
+	// device node; its Second is 0.
 	Service []measure.LatencySlice `json:"service"`
 	// Foreign counts payloads without a valid envelope; Stray those of another
 	// run or cell, or of a device that is not this customer's.
