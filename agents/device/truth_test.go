@@ -56,8 +56,9 @@ func connect(t *testing.T, l load, options ...device.Option) *rig {
 	t.Helper()
 	r := &rig{t: t, clock: clock.New(clock.Options{})}
 	log := func(level, text string) { t.Logf("%s: %s", level, text) }
+	l.customers.Customers = l.devices.Customers
 	var err error
-	if r.crowd, err = customer.New(l.customers, r.clock, nil, log, customer.WithCustomers(l.devices.Customers)); err != nil {
+	if r.crowd, err = customer.New(l.customers, r.clock, nil, log); err != nil {
 		t.Fatal(err)
 	}
 	if r.fleet, err = device.New(l.devices, r.clock, nil, log, options...); err != nil {
