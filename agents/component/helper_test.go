@@ -64,7 +64,7 @@ func helper(args []string) error {
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("up")
-		select {}
+		time.Sleep(time.Hour) // an empty select would be a deadlock without cgo
 	case "parent": // a child in a session of its own, then wait for ever
 		child := exec.Command(os.Args[0], "helper", "stubborn")
 		child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

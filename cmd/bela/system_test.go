@@ -56,8 +56,12 @@ func belaCommand(t *testing.T, dir string, args ...string) *exec.Cmd {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	t.Cleanup(cancel)
+	if err := os.MkdirAll(labRoot(dir), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "TMPDIR="+labRoot(dir))
 	return cmd
 }
 
@@ -139,18 +143,13 @@ func assertStatus(t *testing.T, dir string, status int, out string) {
 func TestLabRun(t *testing.T) {
 	needAgents(t)
 	dir := t.TempDir()
-	before := leftovers(t)
 	status, out := bela(t, dir, "run", shipped(t, "quick.hcl"), "-var", "measure=3s")
 	assertStatus(t, dir, status, out)
 	assertWhole(t, dir, 1)
 	if strings.Contains(out, "\x1b") {
 		t.Error("escape codes in output that is not a terminal's")
 	}
-	for what := range leftovers(t) {
-		if !before[what] {
-			t.Errorf("left behind: %s", what)
-		}
-	}
+	assertNothingLeft(t, dir)
 	if status, out := bela(t, dir, "report"); status != 0 || !strings.Contains(out, "broker") {
 		t.Errorf("report: status %d\n%s", status, out)
 	}
@@ -159,35 +158,27 @@ func TestLabRun(t *testing.T) {
 	}
 }
 
-// leftovers lists bela's processes, lab directories and listening sockets.
-func leftovers(t *testing.T) map[string]bool {
+// assertNothingLeft demands that no process has a directory of the run's lab in
+// its arguments, and that the lab's directory is gone. Every lab that a test
+// starts is below its own temporary directory, so that tests tell theirs apart.
+func assertNothingLeft(t *testing.T, dir string) {
 	t.Helper()
-	found := make(map[string]bool)
 	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range commands {
-		if text, err := os.ReadFile(path); err == nil && bytes.Contains(text, []byte("bela-agent")) {
-			found[path+" "+string(text)] = true
+		if text, err := os.ReadFile(path); err == nil && bytes.Contains(text, []byte(labRoot(dir))) {
+			t.Errorf("left behind: %s %s", path, bytes.ReplaceAll(text, []byte{0}, []byte{' '}))
 		}
 	}
-	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), "bela-lab-*"))
-	if err != nil {
-		t.Fatal(err)
+	if left, _ := filepath.Glob(filepath.Join(labRoot(dir), "*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
-	for _, d := range dirs {
-		found[d] = true
-	}
-	if text, err := os.ReadFile("/proc/net/unix"); err == nil {
-		for line := range strings.Lines(string(text)) {
-			if strings.Contains(line, "agent.sock") {
-				found["socket "+line] = true
-			}
-		}
-	}
-	return found
 }
+
+// labRoot is where a process that runs in dir makes its labs.
+func labRoot(dir string) string { return filepath.Join(dir, "tmp") }
 
 // The same experiment runs through a real OpenSSH server, with nothing changed
 // but the inventory, and leaves the machine as it was.
@@ -276,7 +267,6 @@ func TestInterruptedRun(t *testing.T) {
 	}{{"once", 1}, {"twice", 2}} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := t.TempDir()
-			before := leftovers(t)
 			cmd := belaCommand(t, dir, "run", shipped(t, "quick.hcl"), "-var", "measure=60s")
 			out := &watched{want: "measure 1m", seen: make(chan struct{})}
 			cmd.Stdout, cmd.Stderr = out, out
@@ -298,11 +288,7 @@ func TestInterruptedRun(t *testing.T) {
 			if got := cmd.ProcessState.ExitCode(); got != int(campaign.Interrupted) {
 				t.Fatalf("status %d, want 130\n%s", got, out)
 			}
-			for what := range leftovers(t) {
-				if !before[what] {
-					t.Errorf("left behind: %s", what)
-				}
-			}
+			assertNothingLeft(t, dir)
 		})
 	}
 }
@@ -334,7 +320,7 @@ func TestInfluxDB(t *testing.T) {
 	dir := t.TempDir()
 	run := func() string {
 		cmd := belaCommand(t, dir, "run", shipped(t, "qos1.hcl"), "-only", "cell.devices == 1", "-var", "measure=3s", "-var", "warmup=1s")
-		cmd.Env = append(os.Environ(), "INFLUX_URL="+db.URL)
+		cmd.Env = append(cmd.Env, "INFLUX_URL="+db.URL)
 		out, err := cmd.CombinedOutput()
 		if err != nil && cmd.ProcessState == nil {
 			t.Fatal(err)

@@ -33,7 +33,7 @@ func TestHoldLab(t *testing.T) {
 		t.Fatal(err)
 	}
 	fmt.Printf("held %s %s\n", l.Dir(), strings.TrimSpace(string(res.Stdout)))
-	select {}
+	time.Sleep(time.Hour)
 }
 
 // A controller that is killed can clean nothing up itself: neither a detached
