@@ -348,7 +348,12 @@ func (r *runner) summarize(err error) Summary {
 	case errors.Is(err, ErrInterrupted):
 		s.Status, s.Reason = Interrupted, "interrupted; the nodes are clean and finished cells are kept"
 	case nodeTrouble:
-		s.Status, s.Reason = Unreachable, err.Error()
+		// Each node's own trouble has been told; here one stands for all.
+		first, more, _ := strings.Cut(err.Error(), "\n")
+		if more != "" {
+			first += fmt.Sprintf(" (and %d more nodes)", strings.Count(more, "\n")+1)
+		}
+		s.Status, s.Reason = Unreachable, first
 	case err != nil:
 		s.Status, s.Reason = Internal, err.Error()
 	case s.Missing > 0 || s.Invalid > 0:

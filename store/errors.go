@@ -66,7 +66,7 @@ func (e *WriteError) Error() string {
 		}
 		safe = "safe are the cells at positions " + strings.Join(list, ", ")
 	}
-	return fmt.Sprintf("cannot store %s: %v; %s; make room or fix the cause, then: bela resume %s", e.Path, e.Err, safe, e.Dir)
+	return fmt.Sprintf("cannot store %s: %v; %s; make room or fix the cause, and run the missing cells again with -only", e.Path, e.Err, safe)
 }
 
 func (e *WriteError) Unwrap() error { return e.Err }

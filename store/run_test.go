@@ -518,7 +518,7 @@ func TestFullDisk(t *testing.T) {
 	if !errors.As(err, &full) || !errors.Is(err, syscall.ENOSPC) || len(full.Safe) != stored || stored == 0 {
 		t.Fatalf("after %d cells: %v", stored, err)
 	}
-	if text := err.Error(); !strings.Contains(text, full.Path) || !strings.Contains(text, "bela resume") {
+	if text := err.Error(); !strings.Contains(text, full.Path) || !strings.Contains(text, "make room") {
 		t.Errorf("%s", text)
 	}
 	_ = r.Close() // may fail as well: the disk is full

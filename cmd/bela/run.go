@@ -122,7 +122,7 @@ func (r *run) create(results string) (*store.Run, error) {
 		Environment: r.environment(), Dimensions: r.plan.Dimensions,
 	})
 	if err != nil {
-		return nil, withStatus(campaign.Internal, err)
+		return nil, &statusError{statusUsage, err}
 	}
 	return dir, nil
 }
