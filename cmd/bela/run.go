@@ -224,7 +224,7 @@ func (r *run) report(dir *store.Run, mode string) error {
 	if _, err := report.WriteHTML(reader, r.reportOptions()); err != nil {
 		return err
 	}
-	if mode == tui.ModeJSON {
+	if mode == tui.ModeJSON || len(reader.Cells) == 0 {
 		return nil
 	}
 	fmt.Fprintln(r.out)
