@@ -3,6 +3,7 @@ package agents
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"os"
 
 	"bela/agents/protocol"
@@ -23,6 +24,7 @@ func (a *agent) handle(ctx context.Context, f protocol.Frame) (any, error) {
 		return nil, nil
 	case protocol.TypeStartComponent:
 		return with(f, func(spec protocol.ComponentSpec) (any, error) {
+			spec.Bind = listenAddress(spec.Bind, net.InterfaceAddrs)
 			started, err := a.components.Start(ctx, spec)
 			if err != nil {
 				return nil, err
