@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"bela/campaign"
+	"bela/event"
 	"bela/influx"
 	"bela/influx/influxtest"
 	"bela/measure"
@@ -361,5 +363,28 @@ func TestInfluxDB(t *testing.T) {
 	}
 	if after := len(db.Stored(t, "bela")); after <= before {
 		t.Errorf("the database has %d values after the export, and had %d", after, before)
+	}
+}
+
+// A program that follows a run reads one event a line, from the first to the last.
+func TestJSONView(t *testing.T) {
+	needAgents(t)
+	dir := t.TempDir()
+	cmd := belaCommand(t, dir, "run", shipped(t, "quick.hcl"), "-var", "measure=1s", "-view", "json")
+	out, err := cmd.Output()
+	if err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	assertStatus(t, dir, cmd.ProcessState.ExitCode(), string(out))
+	var events []event.Event
+	for line := range bytes.Lines(out) {
+		var e event.Event
+		if err := json.Unmarshal(line, &e); err != nil {
+			t.Fatalf("line %d: %v\n%s", len(events)+1, err, line)
+		}
+		events = append(events, e)
+	}
+	if len(events) < 10 || events[0].Data.Kind() != event.KindRunStarted || events[len(events)-1].Data.Kind() != event.KindRunFinished {
+		t.Errorf("%d events, from the first to the last?\n%s", len(events), out)
 	}
 }
