@@ -222,7 +222,7 @@ ssh {
 	status, out = bela(t, dir, "run", shipped(t, "quick.hcl"), "-inventory", "lab.hcl", "-var", "measure=3s")
 	assertStatus(t, dir, status, out)
 	assertWhole(t, dir, 1)
-	if left, _ := filepath.Glob(filepath.Join(remote, "*")); len(left) > 0 {
+	if left, _ := filepath.Glob(remote + "*"); len(left) > 0 {
 		t.Errorf("left on the machine: %v", left)
 	}
 	status, out = bela(t, dir, "doctor", shipped(t, "quick.hcl"), "-inventory", "lab.hcl")

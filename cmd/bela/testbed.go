@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"path"
 
 	"bela/experiment"
 	"bela/nodes"
@@ -109,8 +108,9 @@ func target(plan *experiment.Plan, g experiment.NodeGroup, i int, host string, i
 			dir = first(s.Directory, dir)
 		}
 	}
-	// Nodes may share a machine and a login; each has a directory of its own.
-	t.Directory = path.Join(first(dir, nodes.DefaultDirectory), t.Name)
+	// Nodes may share a machine and a login; each has a directory of its own,
+	// and no parent that would have to stay.
+	t.Directory = first(dir, nodes.DefaultDirectory) + "-" + t.Name
 	return t, nil
 }
 
