@@ -51,7 +51,7 @@ type SSH struct {
 	ConnectTimeout time.Duration `json:"connect_timeout,omitempty"`
 	Keepalive      time.Duration `json:"keepalive,omitempty"`
 	Retries        int           `json:"retries,omitempty"`   // of transient errors
-	Directory      string        `json:"directory,omitempty"` // on the node; empty is ".bela" in the home directory
+	Directory      string        `json:"directory,omitempty"` // on the node, with "-" and its name added; empty is ".bela" in the home directory
 }
 
 // HostKeyPolicy says which host keys are trusted.
@@ -260,15 +260,17 @@ type Cell struct {
 
 // Plan is everything that a run will do, decided before it starts.
 type Plan struct {
-	Experiment  string      `json:"experiment"`
-	Description string      `json:"description,omitempty"`
-	Seed        int64       `json:"seed"`
-	Repetitions int         `json:"repetitions"`
-	Order       Order       `json:"order"`
-	Dimensions  []string    `json:"dimensions"`
-	Groups      []NodeGroup `json:"groups"`
-	SSH         SSH         `json:"ssh"`
-	InfluxDB    *InfluxDB   `json:"influxdb,omitempty"`
+	Experiment  string `json:"experiment"`
+	Description string `json:"description,omitempty"`
+	Seed        int64  `json:"seed"`
+	Repetitions int    `json:"repetitions"`
+	Order       Order  `json:"order"`
+	// Retry is how often an invalid cell is run again.
+	Retry      int         `json:"retry,omitempty"`
+	Dimensions []string    `json:"dimensions"`
+	Groups     []NodeGroup `json:"groups"`
+	SSH        SSH         `json:"ssh"`
+	InfluxDB   *InfluxDB   `json:"influxdb,omitempty"`
 	// Cells are in running order.
 	Cells []Cell `json:"cells"`
 	// Expected is the sum of the cells' expected times.
