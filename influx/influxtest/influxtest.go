@@ -237,7 +237,7 @@ func Values(points []Point) map[string]any {
 // Stored reads all of a database with InfluxData's client.
 func (s *Server) Stored(t testing.TB, database string) map[string]any {
 	t.Helper()
-	client := influxdb2.NewClient(s.URL, s.Token)
+	client := influxdb2.NewClientWithOptions(s.URL, s.Token, influxdb2.DefaultOptions().SetHTTPRequestTimeout(60)) // seconds, for a busy machine
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
