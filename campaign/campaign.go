@@ -77,7 +77,7 @@ type runner struct {
 	testbed  *testbed
 	password string
 	attempts uint32
-	missing  int
+	planned  int // cells to run
 
 	mu      sync.Mutex
 	current *cellRun // nil between cells
@@ -91,7 +91,7 @@ type runner struct {
 func Run(ctx context.Context, cfg Config) (Summary, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r := &runner{Config: cfg, store: cfg.Store, password: rand.Text()}
+	r := &runner{Config: cfg, store: cfg.Store, password: rand.Text(), planned: len(cfg.Plan.Cells)}
 	record := newRecord(cfg.Store, cfg.Plan.Experiment)
 	r.stream = &stream{now: cfg.Now, journal: record, sinks: cfg.Sinks, failed: func(err error) { cancel(&recordError{err}) }}
 	checked := r.openInflux(ctx, record)
@@ -152,53 +152,19 @@ func (e *recordError) Unwrap() error { return e.err }
 // cells runs what the plan has, one cell after another; a cell is durable
 // before the next begins.
 func (r *runner) cells(ctx context.Context) error {
-	for n, cell := range r.Plan.Cells {
-		r.missing = len(r.Plan.Cells) - n
+	for _, cell := range r.Plan.Cells {
 		if err := context.Cause(ctx); err != nil {
 			return err
-		}
-		if err := r.testbed.recover(ctx); err != nil {
-			return &nodeError{err}
 		}
 		if err := r.runCell(ctx, cell); err != nil {
 			return err
 		}
 	}
-	r.missing = 0
 	return nil
 }
 
-// runCell runs one cell and makes its result durable. Its error ends the run;
-// a cell that failed on its own is an invalid result instead.
-func (r *runner) runCell(ctx context.Context, cell experiment.Cell) error {
-	c := r.newCell(cell)
-	if err := r.store.Journal(c.entry(store.CellStarted)); err != nil {
-		return &recordError{err}
-	}
-	r.emit(event.CellStarted{Cell: c.ref})
-	r.setCurrent(c)
-	failure := c.run(ctx)
-	r.setCurrent(nil)
-	if err := context.Cause(ctx); err != nil {
-		entry := c.entry(store.CellFailed)
-		entry.Reason = err.Error()
-		return first(err, r.store.Journal(entry))
-	}
-	record := c.record(failure)
-	if err := r.store.WriteCell(record); err != nil {
-		return &recordError{err}
-	}
-	entry := c.entry(store.CellDone)
-	entry.Verdict = record.Cell.Verdict
-	if err := r.store.Journal(entry); err != nil {
-		return &recordError{err}
-	}
-	r.results = append(r.results, record.Cell)
-	r.emit(event.CellFinished{Cell: c.ref, Result: record.Cell})
-	return nil
-}
-
-func (r *runner) newCell(cell experiment.Cell) *cellRun {
+// newCell is an attempt at a cell, from 1.
+func (r *runner) newCell(cell experiment.Cell, attempt int) *cellRun {
 	r.attempts++
 	c := &cellRun{
 		runner: r, cell: cell, ref: cellRef(cell),
@@ -209,6 +175,7 @@ func (r *runner) newCell(cell experiment.Cell) *cellRun {
 			password: r.password,
 		},
 	}
+	c.ref.Attempt = attempt
 	for _, s := range cell.Devices.Shares {
 		c.devices = append(c.devices, r.testbed.find(s.Node))
 	}
@@ -322,7 +289,7 @@ func (r *runner) recordEnvironment() error {
 
 // summarize decides how the run ended.
 func (r *runner) summarize(err error) Summary {
-	s := Summary{Missing: r.missing}
+	s := Summary{Missing: r.planned - len(r.results)}
 	var unmet []string
 	for _, c := range r.results {
 		switch c.Verdict {
@@ -338,9 +305,6 @@ func (r *runner) summarize(err error) Summary {
 				unmet = append(unmet, fmt.Sprintf("%q in cell %d", o.Name, c.Number))
 			}
 		}
-	}
-	if len(r.results) == 0 {
-		s.Missing = len(r.Plan.Cells)
 	}
 	s.Status, s.Reason = Done, "all cells are done"
 	_, nodeTrouble := errors.AsType[*nodeError](err)

@@ -20,6 +20,7 @@ const (
 	defaultCollect = 30 * time.Second
 
 	maxRepetitions = 1000
+	maxRetry       = 10
 )
 
 // experimentName is also a directory's name.
@@ -49,6 +50,9 @@ func (l *loader) experimentBlock(b *hclsyntax.Block) {
 	l.plan.Repetitions = 1
 	if n, ok := r.whole("repetitions", 1, maxRepetitions); ok {
 		l.plan.Repetitions = int(n)
+	}
+	if n, ok := r.whole("retry", 0, maxRetry); ok {
+		l.plan.Retry = int(n)
 	}
 	l.plan.Order = OrderAsWritten
 	if order, ok := r.choice("order", string(OrderAsWritten), string(OrderShuffled)); ok {

@@ -398,6 +398,14 @@ func TestQuantities(t *testing.T) {
 	}
 }
 
+// retry reaches the plan, and more than ten are a slip of the keyboard.
+func TestRetryInPlan(t *testing.T) {
+	if n := mustLoad(t, withMatrix("retry = 2", "a = [1]", tenDevices), experiment.Inputs{}).Plan().Retry; n != 2 {
+		t.Errorf("retry is %d, want 2", n)
+	}
+	refused(t, withMatrix("retry = 11", "a = [1]", tenDevices), experiment.Inputs{}, "retry: 11 is out of range", "0 to 10")
+}
+
 // What was hard to say in one golden file: one mistake each, found alone.
 func TestRefused(t *testing.T) {
 	swap := func(old, new string) string { return strings.Replace(basic, old, new, 1) }

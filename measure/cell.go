@@ -54,6 +54,18 @@ type Cell struct {
 
 	Components []Component `json:"components"`
 	Outcomes   []Outcome   `json:"expectations,omitempty"`
+
+	// Attempts are all attempts at the cell, in order, this one last; empty
+	// where the first one stood.
+	Attempts []Attempt `json:"attempts,omitempty"`
+}
+
+// Attempt is how one attempt at a cell ended.
+type Attempt struct {
+	Attempt   int       `json:"attempt"` // from 1
+	StartedAt time.Time `json:"started_at"`
+	Verdict   Verdict   `json:"verdict"`
+	Reasons   []Reason  `json:"reasons,omitempty"`
 }
 
 // Quantiles summarize a histogram, in milliseconds; nil where nothing was recorded.

@@ -19,7 +19,7 @@ const (
 	RunStarted  EntryKind = "run_started"
 	RunResumed  EntryKind = "run_resumed"
 	CellStarted EntryKind = "cell_started"
-	CellDone    EntryKind = "cell_done"   // its result is durable
+	CellDone    EntryKind = "cell_done"   // the attempt's result is durable
 	CellFailed  EntryKind = "cell_failed" // it has no result
 	RunFinished EntryKind = "run_finished"
 )

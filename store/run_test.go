@@ -184,6 +184,51 @@ func TestWriteCellAgainReplaces(t *testing.T) {
 	}
 }
 
+// An attempt that is put aside must be whole below the cell, leave nothing that
+// reads as the next attempt's result, and stay when that is put aside too.
+func TestSetAside(t *testing.T) {
+	r := create(t, t.TempDir())
+	for attempt := 1; attempt <= 2; attempt++ {
+		c := result(1)
+		c.Cell.Attempt = attempt
+		log, err := r.CreateLog(1, "iot-1-agent.log")
+		must(t, err)
+		must(t, log.Close())
+		must(t, r.WriteCell(c))
+		must(t, r.SetAside(1, attempt))
+	}
+	if table, err := os.ReadFile(filepath.Join(r.Dir(), "cells.csv")); err != nil || bytes.Count(table, []byte("\n")) != 1 {
+		t.Errorf("cells.csv (%v) still has the cell:\n%s", err, table)
+	}
+	read, err := Open(r.Dir(), "")
+	must(t, err)
+	if len(read.Cells) != 0 {
+		t.Errorf("the cell still has a result: %+v", read.Cells)
+	}
+	for attempt := 1; attempt <= 2; attempt++ {
+		var c measure.Cell
+		aside := filepath.Join(read.CellDir(1), fmt.Sprintf("attempt-%d", attempt))
+		must(t, readJSON(filepath.Join(aside, "summary.json"), &c))
+		if c.Attempt != attempt {
+			t.Errorf("attempt-%d holds attempt %d", attempt, c.Attempt)
+		}
+		for _, name := range []string{"latency.hist", "ledger.json.gz", "series.csv", "logs/iot-1-agent.log"} {
+			if _, err := os.Stat(filepath.Join(aside, name)); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := os.Stat(filepath.Join(aside, "attempt-1")); err == nil {
+			t.Error("an earlier attempt was moved along")
+		}
+	}
+	if err := r.SetAside(1, 2); err == nil {
+		t.Error("a second attempt 2 was put over the first")
+	}
+	if err := r.SetAside(1, 0); err == nil {
+		t.Error("attempt 0 was taken")
+	}
+}
+
 // A division by zero somewhere must not cost a cell that took an hour.
 func TestNumbersThatAreNotFiniteAreNotTaken(t *testing.T) {
 	r := create(t, t.TempDir())
