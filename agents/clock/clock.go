@@ -18,6 +18,7 @@ type Clock struct {
 	anchor time.Time // holds the monotonic reading that wall belongs to
 	wall   int64     // ns since the Unix epoch at anchor, with the planted offset
 	drift  float64   // planted
+	step   Step      // planted
 	axis   atomic.Pointer[protocol.Clock]
 }
 
@@ -26,6 +27,14 @@ type Clock struct {
 type Options struct {
 	Offset time.Duration // added to the wall clock
 	Drift  float64       // seconds gained a second since the clock was made
+	Step   Step
+}
+
+// Step is a sudden jump of a clock. A step back is the one thing that makes a
+// node's time run backward, as an operator's hand would.
+type Step struct {
+	By    time.Duration // how much the clock gains; 0 is no step
+	After time.Duration // true time since the clock was made
 }
 
 // New anchors a clock to the wall clock, once. Later steps of the wall clock
@@ -33,16 +42,21 @@ type Options struct {
 // time is local time.
 func New(o Options) *Clock {
 	now := time.Now()
-	c := &Clock{anchor: now, wall: now.UnixNano() + int64(o.Offset), drift: o.Drift}
+	c := &Clock{anchor: now, wall: now.UnixNano() + int64(o.Offset), drift: o.Drift, step: o.Step}
 	c.axis.Store(&protocol.Clock{})
 	return c
 }
 
 // Local is the node's time in nanoseconds since the Unix epoch: the wall clock
-// when the clock was made, plus the time that has passed since.
+// when the clock was made, plus the time that has passed since, and what was
+// planted.
 func (c *Clock) Local() int64 {
-	passed := int64(time.Since(c.anchor))
-	return c.wall + passed + scale(c.drift, passed)
+	passed := time.Since(c.anchor)
+	local := c.wall + int64(passed) + scale(c.drift, int64(passed))
+	if passed >= c.step.After {
+		local += int64(c.step.By)
+	}
+	return local
 }
 
 // Set says how testbed time follows from local time from now on.

@@ -76,6 +76,26 @@ func TestPlantedError(t *testing.T) {
 	})
 }
 
+// The test of clock steps plants one in mid-cell; if it came at another time or
+// stayed for a moment only, the verdict would be tested against nothing.
+func TestPlantedStep(t *testing.T) {
+	for _, by := range []time.Duration{40 * time.Millisecond, -3 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			c := New(Options{Offset: time.Millisecond, Step: Step{By: by, After: 6 * time.Second}})
+			for _, after := range []time.Duration{0, 6*time.Second - 1, 6 * time.Second, time.Hour} {
+				want := time.Millisecond
+				if after >= 6*time.Second {
+					want += by
+				}
+				time.Sleep(after - time.Since(c.anchor))
+				if got := time.Duration(c.Local() - time.Now().UnixNano()); got != want {
+					t.Errorf("step by %v: after %v the clock is %v ahead, want %v", by, after, got, want)
+				}
+			}
+		})
+	}
+}
+
 // A slip in the variable must be named, not ignored: a test that plants nothing
 // proves nothing.
 func TestParseOptions(t *testing.T) {
@@ -84,8 +104,8 @@ func TestParseOptions(t *testing.T) {
 		want Options
 		ok   bool
 	}{
-		{"+100ms,50ppm", Options{100 * time.Millisecond, 50e-6}, true},
-		{" -20ppm , -1s", Options{-time.Second, -20e-6}, true},
+		{"+100ms,50ppm", Options{Offset: 100 * time.Millisecond, Drift: 50e-6}, true},
+		{" -20ppm , -1s", Options{Offset: -time.Second, Drift: -20e-6}, true},
 		{"5us", Options{Offset: 5 * time.Microsecond}, true},
 		{"1.5ppm", Options{Drift: 1.5e-6}, true},
 		{"100", Options{}, false},      // which unit?
@@ -94,10 +114,18 @@ func TestParseOptions(t *testing.T) {
 		{"NaNppm", Options{}, false},   // not a number
 		{"20000ppm", Options{}, false}, // more than any clock
 		{"25h", Options{}, false},
+		{"step=40ms@6s", Options{Step: Step{40 * time.Millisecond, 6 * time.Second}}, true},
+		{"step=-2s@0s,1ms,1ppm", Options{time.Millisecond, 1e-6, Step{By: -2 * time.Second}}, true},
+		{"step=40ms", Options{}, false},               // when?
+		{"step=0s@6s", Options{}, false},              // that is none
+		{"step=40ms@-1s", Options{}, false},           // before the clock was made
+		{"step=25h@1s", Options{}, false},             // a slip of the pen
+		{"step=1ms@1s,step=2ms@2s", Options{}, false}, // twice
+		{"step=40ms@6s@7s", Options{}, false},         // twice
 	}
 	for _, test := range tests {
 		got, err := ParseOptions(test.text)
-		if (err == nil) != test.ok || got.Offset != test.want.Offset || diff(got.Drift, test.want.Drift) > 1e-15 {
+		if (err == nil) != test.ok || got.Offset != test.want.Offset || got.Step != test.want.Step || diff(got.Drift, test.want.Drift) > 1e-15 {
 			t.Errorf("%q: %+v, %v; want %+v, good %v", test.text, got, err, test.want, test.ok)
 		}
 	}
