@@ -12,6 +12,7 @@ import (
 // samples of all nodes belong together.
 func (a *agent) sample(ctx context.Context) {
 	failing := false
+	self := monitor.NewProcess()
 	for {
 		now := a.Clock.Now()
 		timer := time.NewTimer(time.Second - time.Duration(now%int64(time.Second)))
@@ -26,7 +27,7 @@ func (a *agent) sample(ctx context.Context) {
 			a.log("error", "cannot read the host's counters: "+err.Error())
 		}
 		failing = err != nil
-		s := protocol.Sample{At: a.Clock.Now(), Host: host, Agent: monitor.Self(), Components: a.components.Sample()}
+		s := protocol.Sample{At: a.Clock.Now(), Host: host, Agent: self.Sample(), Components: a.components.Sample()}
 		a.load.samples(&s)
 		a.events.append(protocol.Event{Sample: &s})
 	}

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 
+	"bela/agents/monitor"
 	"bela/agents/protocol"
 )
 
@@ -85,7 +87,8 @@ func (s *session) hello(frame protocol.Frame) (protocol.Hello, error) {
 	}
 	s.heard.Store(s.Clock.Local())
 	return hello, s.reply(frame.ID, protocol.Welcome{
-		Version: protocol.Version, Agent: s.Version, Run: s.Run, PID: pid(), FirstEvent: s.events.firstHeld()})
+		Version: protocol.Version, Agent: s.Version, Run: s.Run, PID: pid(),
+		MaxProcs: runtime.GOMAXPROCS(0), Virtual: monitor.Virtual("/"), FirstEvent: s.events.firstHeld()})
 }
 
 // stream sends events as they come, from the one after n.

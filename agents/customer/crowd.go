@@ -56,6 +56,7 @@ type Crowd struct {
 	mu     sync.Mutex
 	probes []uint32
 	losses losses
+	broken int64 // connections lost so far
 }
 
 // window is a started schedule: the load is [at, end), measured from measure on;
@@ -222,6 +223,7 @@ func (c *Crowd) lost(i int, err error) {
 	c.errors.Add("connection lost: "+cause, 1)
 	c.logger.Debug("connection lost", "customer", c.receivers[i].number, "cause", cause)
 	c.mu.Lock()
+	c.broken++
 	c.losses.n++
 	c.losses.example = fmt.Sprintf("customer %d: %s", c.receivers[i].number, cause)
 	c.mu.Unlock()
@@ -259,7 +261,13 @@ func (c *Crowd) Status() protocol.LoadStatus {
 // also is when the operator hears of lost connections.
 func (c *Crowd) Sample() protocol.CustomersSample {
 	c.tellLosses()
-	s := protocol.CustomersSample{Connected: c.group.Connected(), Latency: recentLatency(c.shards)}
+	c.mu.Lock()
+	broken := c.broken
+	c.mu.Unlock()
+	s := protocol.CustomersSample{
+		Connected: c.group.Connected(), Latency: recentLatency(c.shards),
+		Lost: broken, Reconnects: c.group.Reconnects(),
+	}
 	for _, r := range c.receivers {
 		r.mu.Lock()
 		s.Delivered += r.delivered

@@ -59,7 +59,8 @@ type Fleet struct {
 	start   atomic.Pointer[load]
 	probes  map[uint32]chan error
 	closed  bool
-	lost    atomic.Int64           // connections since the last word about it
+	broken  atomic.Int64           // connections lost so far
+	lost    atomic.Int64           // of them, those since the last word about it
 	example atomic.Pointer[string] // one of them
 
 	senders sync.WaitGroup
@@ -275,6 +276,7 @@ func (f *Fleet) lostConnection(i int, err error) {
 	f.logger.Debug("connection lost", "device", f.devices[i].number, "cause", cause)
 	example := fmt.Sprintf("device %d: %s", f.devices[i].number, cause)
 	f.example.Store(&example)
+	f.broken.Add(1)
 	f.lost.Add(1)
 }
 
@@ -308,7 +310,8 @@ func (f *Fleet) Sample() protocol.DevicesSample {
 		Acked:     b.acked.Load(),
 		Failed:    b.failed.Load(),
 		Unknown:   b.unknown.Load(),
-		Lateness:  b.recentLateness(),
+		Lost:      f.broken.Load(), Reconnects: f.group.Reconnects(),
+		Lateness: b.recentLateness(),
 	}
 }
 

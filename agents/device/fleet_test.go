@@ -353,6 +353,9 @@ func TestDeviceReconnects(t *testing.T) {
 		if r.Reconnects != 1 || f.Status().Connected != 1 {
 			t.Errorf("%d reconnects, want 1", r.Reconnects)
 		}
+		if sample := f.Sample(); sample.Lost != 1 || sample.Reconnects != 1 {
+			t.Errorf("the sample has %d lost and %d back, want 1 and 1", sample.Lost, sample.Reconnects)
+		}
 		if len(told) != 1 || !strings.Contains(told[0], "device 10: broken pipe") || !strings.HasPrefix(told[0], "warn: 1 device") {
 			t.Errorf("the operator was told %q", told)
 		}

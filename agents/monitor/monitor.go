@@ -5,11 +5,9 @@ package monitor
 
 import (
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/prometheus/procfs"
-	"golang.org/x/sys/unix"
 
 	"bela/agents/protocol"
 )
@@ -40,14 +38,27 @@ func HostFrom(proc string) (protocol.HostSample, error) {
 	if stats, err := fs.NetSoftnetStat(); err == nil {
 		for _, s := range stats {
 			h.SoftnetDrops += int64(s.Dropped)
+			h.SoftnetSqueezed += int64(s.TimeSqueezed)
 		}
 	}
 	if self, err := fs.Self(); err == nil {
-		if n, err := self.Netstat(); err == nil && n.ListenOverflows != nil {
-			h.ListenOverflows = int64(*n.ListenOverflows)
+		if n, err := self.Netstat(); err == nil {
+			h.ListenOverflows = count(n.ListenOverflows)
+			h.ListenDrops = count(n.ListenDrops)
+		}
+		if s, err := self.Snmp(); err == nil {
+			h.TCPRetransmits = count(s.RetransSegs)
 		}
 	}
 	return h, nil
+}
+
+// count is a counter that the kernel may not tell.
+func count(v *float64) int64 {
+	if v == nil {
+		return 0
+	}
+	return int64(*v)
 }
 
 func readCPU(fs procfs.FS, h *protocol.HostSample) error {
@@ -60,6 +71,7 @@ func readCPU(fs procfs.FS, h *protocol.HostSample) error {
 	h.CPUs = len(s.CPU)
 	h.CPUBusyNS = nanoseconds(t.User + t.Nice + t.System + t.IRQ + t.SoftIRQ + t.Steal)
 	h.StealNS = nanoseconds(t.Steal)
+	h.RunQueue = int(s.ProcessesRunning)
 	return nil
 }
 
@@ -108,20 +120,4 @@ func readNetwork(fs procfs.FS, h *protocol.HostSample) error {
 		h.NetOut += int64(line.TxBytes)
 	}
 	return nil
-}
-
-// Self reads what this process uses, without its children. What cannot be read
-// is 0.
-func Self() protocol.ProcessSample {
-	var s protocol.ProcessSample
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err == nil {
-		s.CPUNS = u.Utime.Nano() + u.Stime.Nano()
-	}
-	if p, err := procfs.Self(); err == nil {
-		if st, err := p.Stat(); err == nil {
-			s.Memory = int64(st.RSS) * int64(os.Getpagesize())
-		}
-	}
-	return s
 }

@@ -30,6 +30,7 @@ const (
 	TypeReset            Type = "reset"
 	TypeStartComponent   Type = "component.start"
 	TypeStopComponent    Type = "component.stop"
+	TypeComponentBooks   Type = "component.books"
 	TypePrepareDevices   Type = "devices.prepare"
 	TypePrepareCustomers Type = "customers.prepare"
 	TypeConnect          Type = "load.connect"
@@ -82,6 +83,11 @@ type Welcome struct {
 	Agent   string `json:"agent"` // bela's version
 	Run     string `json:"run"`
 	PID     int    `json:"pid"`
+	// MaxProcs is how many threads of the agent may run Go code at once.
+	MaxProcs int `json:"max_procs,omitempty"`
+	// Virtual is the hypervisor or container that the node is, as far as it can
+	// tell: "kvm", "docker"; empty on bare metal and where nothing tells.
+	Virtual string `json:"virtual,omitempty"`
 	// FirstEvent is the lowest event number still held; a larger gap is lost.
 	FirstEvent uint64 `json:"first_event"`
 }
@@ -141,6 +147,28 @@ type ComponentSpec struct {
 
 	LimitCPU    int   `json:"limit_cpu_mcpu,omitempty"`
 	LimitMemory int64 `json:"limit_memory_bytes,omitempty"`
+
+	// Books has a built-in broker, gateway or hub keep books of the messages with
+	// these numbers in their envelopes; nil for none.
+	Books *BooksSpec `json:"books,omitempty"`
+}
+
+// BooksSpec says which messages a hop keeps books of.
+type BooksSpec struct {
+	Run  uint32 `json:"run"`
+	Cell uint32 `json:"cell"`
+}
+
+// ComponentName asks for one instance.
+type ComponentName struct {
+	Name     string `json:"name"`
+	Instance int    `json:"instance"` // from 1
+}
+
+// ComponentBooks answers TypeComponentBooks: what an instance knows of single
+// messages since it was started, a broker in two books.
+type ComponentBooks struct {
+	Books []measure.HopBook `json:"books"`
 }
 
 // ComponentStarted answers TypeStartComponent once the instance is ready.
@@ -319,7 +347,7 @@ type LogEvent struct {
 type Sample struct {
 	At         int64             `json:"at_ns"` // testbed time
 	Host       HostSample        `json:"host"`
-	Agent      ProcessSample     `json:"agent"`
+	Agent      AgentSample       `json:"agent"`
 	Components []ComponentSample `json:"components,omitempty"`
 	Devices    *DevicesSample    `json:"devices,omitempty"`
 	Customers  *CustomersSample  `json:"customers,omitempty"`
@@ -335,10 +363,34 @@ type HostSample struct {
 	NetIn       int64   `json:"net_in_bytes"` // all interfaces but loopback, or loopback alone where there is no other
 	NetOut      int64   `json:"net_out_bytes"`
 	Load1       float64 `json:"load1"`
-	// SoftnetDrops and ListenOverflows are the kernel's counters of packets and
-	// connections that it could not take.
+	// RunQueue is how many threads run or wait for a CPU right now, the
+	// sampling one included.
+	RunQueue int `json:"run_queue"`
+	// The kernel's counters of what it could not take. SoftnetDrops are packets
+	// that found their CPU's backlog full, on all of the machine; SoftnetSqueezed
+	// is how often a CPU ran out of time with packets left. ListenOverflows are
+	// connections that found an accept queue full, ListenDrops all that a
+	// listener did not take, those included; TCPRetransmits are segments sent
+	// again. The last three are of the agent's network namespace.
 	SoftnetDrops    int64 `json:"softnet_drops"`
+	SoftnetSqueezed int64 `json:"softnet_squeezed"`
 	ListenOverflows int64 `json:"listen_overflows"`
+	ListenDrops     int64 `json:"listen_drops"`
+	TCPRetransmits  int64 `json:"tcp_retransmits"`
+}
+
+// AgentSample is the agent's own process: what it used, and what kept it from
+// being on time.
+type AgentSample struct {
+	ProcessSample
+	Goroutines int `json:"goroutines"`
+	// GCPauseNS is how long garbage collection stopped the whole process,
+	// cumulative; GCPauseMaxNS is the longest single pause since the last sample.
+	GCPauseNS    int64 `json:"gc_pause_ns"`
+	GCPauseMaxNS int64 `json:"gc_pause_max_ns"`
+	// SchedulingP99NS is how long goroutines that could run waited for a thread
+	// since the last sample, at p99; nil in the first sample.
+	SchedulingP99NS *int64 `json:"scheduling_p99_ns,omitempty"`
 }
 
 // ProcessSample is a process tree, or a cgroup where there is one.
@@ -377,6 +429,10 @@ type DevicesSample struct {
 	Acked     int64 `json:"acked"`
 	Failed    int64 `json:"failed"`
 	Unknown   int64 `json:"unknown"`
+	// Lost counts connections that broke without having been closed; Reconnects
+	// those of them that came back.
+	Lost       int64 `json:"lost"`
+	Reconnects int64 `json:"reconnects"`
 	// Lateness is of the last second.
 	Lateness *measure.Histogram `json:"lateness,omitempty"`
 }
@@ -386,6 +442,9 @@ type CustomersSample struct {
 	Connected  int   `json:"connected"`
 	Delivered  int64 `json:"delivered"` // first deliveries
 	Duplicated int64 `json:"duplicated"`
+	// Lost and Reconnects are as in DevicesSample.
+	Lost       int64 `json:"lost"`
+	Reconnects int64 `json:"reconnects"`
 	// Latency is of the messages received in the last second.
 	Latency *measure.Histogram `json:"latency,omitempty"`
 }
