@@ -28,6 +28,8 @@ type CellResult struct {
 	Lateness *measure.Histogram
 	Devices  []measure.DeviceLedger
 	Series   []measure.Second
+	// Clocks are the nodes' clocks with the probes behind them.
+	Clocks []NodeClock
 }
 
 // maxPosition bounds a cell's position, and with it the name of its directory.
@@ -187,6 +189,10 @@ func cellFiles(c CellResult) ([]file, error) {
 	if err := errors.Join(err, z.Close()); err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
 	}
+	clocks, err := encodeClocks(c.Clocks)
+	if err != nil {
+		return nil, fmt.Errorf("clocks: %w", err)
+	}
 	series, err := encodeTable(seriesColumns(), seriesRows(c.Cell, c.Series))
 	if err != nil {
 		return nil, fmt.Errorf("series: %w", err)
@@ -195,7 +201,7 @@ func cellFiles(c CellResult) ([]file, error) {
 	if err != nil {
 		return nil, fmt.Errorf("summary: %w", err)
 	}
-	return append(files, file{"ledger.json.gz", ledger.Bytes()}, file{"series.csv", series}, file{"summary.json", append(summary, '\n')}), nil
+	return append(files, file{"ledger.json.gz", ledger.Bytes()}, file{clocksFile, clocks}, file{"series.csv", series}, file{"summary.json", append(summary, '\n')}), nil
 }
 
 type storedLedger struct {

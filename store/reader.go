@@ -218,6 +218,9 @@ func (r *Reader) Result(position int) (CellResult, error) {
 		return CellResult{}, err
 	}
 	result.Devices = ledger.Devices
+	if result.Clocks, err = r.Clocks(position); err != nil {
+		return CellResult{}, err
+	}
 	result.Series, err = r.Series(position)
 	return result, err
 }
