@@ -3,11 +3,13 @@ package campaign
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"bela/agents/protocol"
 	"bela/measure"
+	"bela/store"
 )
 
 // epoch anchors the controller's clock once: it is the testbed's time axis, and
@@ -49,13 +51,30 @@ func (m *member) probe(ctx context.Context, n int) error {
 	return nil
 }
 
+// add keeps a sample. When there is no room, the older half is thinned out: a
+// cell that lasts for hours needs its beginning as much as its end.
 func (k *clockKeeper) add(s measure.ProbeSample) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.samples) >= probesKept {
-		k.samples = append(k.samples[:0], k.samples[probesKept/4:]...)
+		k.samples = thinned(k.samples)
 	}
 	k.samples = append(k.samples, s)
+}
+
+// thinned keeps, of each two neighbours in the older half, the one with the
+// smaller round trip, which says more.
+func thinned(samples []measure.ProbeSample) []measure.ProbeSample {
+	half := len(samples) / 2 &^ 1
+	kept := samples[:0]
+	for i := 0; i < half; i += 2 {
+		a, b := samples[i], samples[i+1]
+		if b.RoundTrip() > 0 && b.RoundTrip() < a.RoundTrip() {
+			a = b
+		}
+		kept = append(kept, a)
+	}
+	return append(kept, samples[half:]...)
 }
 
 func (k *clockKeeper) forget() {
@@ -91,14 +110,19 @@ type axis struct {
 	applied protocol.Clock
 }
 
-func (m *member) axis() (axis, error) {
-	fit, err := m.clock.fit()
-	if err != nil {
-		return axis{}, fmt.Errorf("node %s: %w", m.name(), err)
-	}
+// axis is the agent's, and what a cell keeps of it. Without a usable probe there
+// is no axis, only what is kept.
+func (m *member) axis() (a axis, kept store.NodeClock, ok bool) {
 	m.clock.mu.Lock()
 	defer m.clock.mu.Unlock()
-	return axis{fit, m.clock.applied}, nil
+	k := &m.clock
+	fit, err := measure.FitClock(k.samples)
+	return axis{fit, k.applied}, store.NodeClock{
+		Node:    m.name(),
+		Applied: store.Axis{At: k.applied.At, Offset: k.applied.Offset, Drift: k.applied.Drift},
+		Fit:     fit,
+		Probes:  slices.Clone(k.samples),
+	}, err == nil
 }
 
 // residual is what must be added to the testbed time t that the agent took to
@@ -109,4 +133,25 @@ func (a axis) residual(t int64) (correction, uncertainty int64) {
 	local := a.applied.At + int64(since)
 	offset, uncertainty := a.fit.At(local)
 	return local + offset - t, uncertainty
+}
+
+// clocks fits every agent's clock with the probes before, during and after, and
+// keeps them.
+func (r *result) clocks() {
+	r.axes = make(map[string]axis)
+	loaders := r.loaders()
+	for _, m := range r.testbed.members {
+		a, kept, ok := m.axis()
+		r.out.Clocks = append(r.out.Clocks, kept)
+		if !ok || !slices.Contains(loaders, m) {
+			continue // a loader's books are missing too, and said so
+		}
+		r.axes[m.name()] = a
+		for _, s := range a.fit.Steps {
+			at := s.Before + a.fit.Offset
+			if at >= r.start && at <= r.window.to+int64(r.cell.Phases.Drain) {
+				r.steps = append(r.steps, fmt.Sprintf("%s by %v", m.name(), time.Duration(-s.By))) // the clock gained what its offset lost
+			}
+		}
+	}
 }

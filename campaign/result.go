@@ -2,7 +2,6 @@ package campaign
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -102,24 +101,6 @@ func numbers(s experiment.Share) []int {
 		all[i] = s.First + i
 	}
 	return all
-}
-
-// clocks fits every agent's clock with the probes before, during and after.
-func (r *result) clocks() {
-	r.axes = make(map[string]axis)
-	for _, m := range r.loaders() {
-		a, err := m.axis()
-		if err != nil {
-			continue // its books are missing too, and said so
-		}
-		r.axes[m.name()] = a
-		for _, s := range a.fit.Steps {
-			at := s.Before + a.fit.Offset
-			if at >= r.start && at <= r.window.to+int64(r.cell.Phases.Drain) {
-				r.steps = append(r.steps, fmt.Sprintf("%s by %v", m.name(), time.Duration(s.By)))
-			}
-		}
-	}
 }
 
 // latencies merges what the customers' agents recorded, each second corrected
