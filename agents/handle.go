@@ -38,6 +38,8 @@ func (a *agent) handle(ctx context.Context, f protocol.Frame) (any, error) {
 			}
 			return nil, a.components.Stop(ctx, stop.Name, stop.Instance)
 		})
+	case protocol.TypeComponentBooks:
+		return with(f, func(of protocol.ComponentName) (any, error) { return a.components.Books(ctx, of.Name, of.Instance) })
 	case protocol.TypePrepareDevices:
 		return with(f, func(spec protocol.DevicesSpec) (any, error) { return nil, a.load.prepareDevices(spec) })
 	case protocol.TypePrepareCustomers:

@@ -52,6 +52,7 @@ type cellRun struct {
 	window    window
 	startedAt time.Time
 	books     map[string]*protocol.Collected
+	hops      map[instanceKey][]measure.HopBook
 }
 
 // run takes the cell through its life. The books that could be collected are in
@@ -461,6 +462,7 @@ func (c *cellRun) totals(ctx context.Context) (published, pending, delivered int
 
 // collect stops the load and fetches the books, and reads the clocks once more.
 func (c *cellRun) collect(ctx context.Context) error {
+	c.collectHops(ctx)
 	c.books = make(map[string]*protocol.Collected)
 	var mu sync.Mutex
 	return c.each(ctx, c.loaders(), func(ctx context.Context, m *member) error {

@@ -81,7 +81,11 @@ func (r *result) ledger() {
 		}
 	}
 	cell := &r.out.Cell
-	cell.Ledger, r.out.Devices = measure.CloseLedger(published, received, func(d int) []int { return owners(r.cell, d) }, missing)
+	expected := func(d int) []int { return owners(r.cell, d) }
+	cell.Ledger, r.out.Devices = measure.CloseLedger(published, received, expected, missing)
+	if cell.Ledger.Dropped > 0 {
+		cell.Losses = measure.ChargeLosses(published, received, expected, missing, r.chain())
+	}
 	cell.MeasuredSeconds = float64(r.window.to-r.window.from) / 1e9
 	per := func(n int64) *float64 {
 		v := float64(n) / cell.MeasuredSeconds

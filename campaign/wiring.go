@@ -65,6 +65,9 @@ func (w wiring) component(c experiment.Component, i experiment.Instance) protoco
 		StopSignal:   c.StopSignal, StopTimeout: c.StopTimeout,
 		LimitCPU: c.Limits.CPU, LimitMemory: c.Limits.Memory,
 	}
+	if keepsBooks(c.Kind) {
+		spec.Books = &protocol.BooksSpec{Run: w.run, Cell: w.attempt}
+	}
 	if spec.StopTimeout == 0 {
 		spec.StopTimeout = stopTimeout
 	}

@@ -48,6 +48,10 @@ type Cell struct {
 	GatewayOut *float64 `json:"gateway_out_Bps"`
 	HubIn      *float64 `json:"hub_in_Bps"`
 
+	// Losses charge each dropped delivery of the measured window to the hop that
+	// lost it; their sum is Ledger.Dropped.
+	Losses []Loss `json:"losses,omitempty"`
+
 	// DropsByHop are the drops that components counted themselves, by
 	// component name and reason.
 	DropsByHop map[string]map[string]int64 `json:"drops_by_hop,omitempty"`

@@ -56,10 +56,12 @@ type instance struct {
 	readyOnce sync.Once
 	ready     chan struct{} // closed by a built-in's report
 	counters  atomic.Pointer[protocol.Counters]
-	asked     atomic.Bool   // it was told to end
-	life      atomic.Int32  // starting, live or dead
-	exited    chan struct{} // closed when all is cleared away
-	status    string        // how it ended; read after exited
+	booksMu   sync.Mutex        // one asks at a time
+	booked    chan report.Books // a built-in's answers
+	asked     atomic.Bool       // it was told to end
+	life      atomic.Int32      // starting, live or dead
+	exited    chan struct{}     // closed when all is cleared away
+	status    string            // how it ended; read after exited
 
 	usageMu sync.Mutex
 	tree    tree
@@ -68,7 +70,7 @@ type instance struct {
 
 func newInstance(s *Supervisor, k key, spec protocol.ComponentSpec) *instance {
 	return &instance{key: k, spec: spec, sup: s, log: &outputLog{},
-		ready: make(chan struct{}), exited: make(chan struct{})}
+		ready: make(chan struct{}), exited: make(chan struct{}), booked: make(chan report.Books, 1)}
 }
 
 func (in *instance) builtIn() bool { return in.spec.Kind != KindProcess }
@@ -207,6 +209,12 @@ func (in *instance) listen(r *os.File) {
 		}
 		if l.Counters != nil {
 			in.counters.Store(l.Counters)
+		}
+		if l.Books != nil {
+			select {
+			case in.booked <- *l.Books:
+			default: // nobody asked
+			}
 		}
 	})
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {

@@ -9,6 +9,7 @@ import (
 	"math"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"bela/agents/protocol"
+	"bela/measure"
 )
 
 const (
@@ -35,6 +37,10 @@ type broker struct {
 	counts
 	server *mqtt.Server
 	listen *brokerListener
+
+	desk                desk
+	ingest              string // the first level of devices' topics
+	fromDevices, toward *book  // toward the customers
 }
 
 func startBroker(spec protocol.ComponentSpec, log *slog.Logger) (*broker, error) {
@@ -55,6 +61,9 @@ func startBroker(spec protocol.ComponentSpec, log *slog.Logger) (*broker, error)
 	caps.MaximumQos = 2
 
 	b := &broker{}
+	b.desk.spec = spec.Books
+	b.ingest, _, _ = strings.Cut(spec.Ingest, "/")
+	b.fromDevices, b.toward = newBook(&b.desk, measure.SideIn), newBook(&b.desk, measure.SideOut)
 	b.server = mqtt.New(&mqtt.Options{
 		Capabilities:             caps,
 		ClientNetWriteBufferSize: 4 << 10,
@@ -73,6 +82,17 @@ func startBroker(spec protocol.ComponentSpec, log *slog.Logger) (*broker, error)
 
 func (b *broker) address() string      { return b.listen.Address() }
 func (b *broker) failed() <-chan error { return nil }
+func (b *broker) books() []measure.HopBook {
+	return []measure.HopBook{b.fromDevices.export(), b.toward.export()}
+}
+
+// book is the one that a message belongs in, by its topic.
+func (b *broker) book(topic string) *book {
+	if root, _, _ := strings.Cut(topic, "/"); root == b.ingest {
+		return b.fromDevices
+	}
+	return b.toward
+}
 
 // counters adds the library's own counts. Messages are PUBLISH packets that
 // were read from and written to connections, deliveries again included.
@@ -170,7 +190,7 @@ func (h *brokerHook) ID() string { return "bela" }
 func (h *brokerHook) Provides(b byte) bool {
 	switch b {
 	case mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnConnect, mqtt.OnSessionEstablished,
-		mqtt.OnSelectSubscribers, mqtt.OnPublishDropped, mqtt.OnQosDropped:
+		mqtt.OnPublish, mqtt.OnSelectSubscribers, mqtt.OnPublishDropped, mqtt.OnQosDropped:
 		return true
 	}
 	return false
@@ -209,7 +229,7 @@ func (h *brokerHook) lift(cl *mqtt.Client) {
 // OnSelectSubscribers deals the messages of a shared subscription out in turn
 // among its connected members. The library's own choice, the first in a map's
 // order, gives one of two members seven messages in eight.
-func (h *brokerHook) OnSelectSubscribers(subs *mqtt.Subscribers, _ packets.Packet) *mqtt.Subscribers {
+func (h *brokerHook) OnSelectSubscribers(subs *mqtt.Subscribers, pk packets.Packet) *mqtt.Subscribers {
 	turn := h.turn.Add(1)
 	subs.SharedSelected = make(map[string]packets.Subscription, len(subs.Shared))
 	for _, members := range subs.Shared {
@@ -219,6 +239,7 @@ func (h *brokerHook) OnSelectSubscribers(subs *mqtt.Subscribers, _ packets.Packe
 			sub = already.Merge(sub)
 		}
 		subs.SharedSelected[id] = sub
+		h.bookFull(id, sub, pk)
 	}
 	return subs
 }
@@ -243,13 +264,39 @@ func (h *brokerHook) member(members map[string]packets.Subscription, turn uint64
 	return up[turn%uint64(len(up))]
 }
 
+// bookFull enters a message that the library is about to drop because its client
+// owes too many acknowledgements: there is no hook for that, and only the
+// choice among shared subscribers, gateways above all, comes just before it.
+func (h *brokerHook) bookFull(id string, sub packets.Subscription, pk packets.Packet) {
+	if min(sub.Qos, pk.FixedHeader.Qos) == 0 || h.broker.desk.spec == nil {
+		return
+	}
+	if cl, ok := h.broker.server.Clients.Get(id); ok && cl.State.Inflight.Len() >= maxInflight {
+		h.bookDrop(cl, pk, dropInflightFull)
+	}
+}
+
+// OnPublish enters what a client published. It lets everything pass.
+func (h *brokerHook) OnPublish(_ *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	h.broker.book(pk.TopicName).take(h.broker.desk.mark(pk.Payload))
+	return pk, nil
+}
+
+func (h *brokerHook) bookDrop(cl *mqtt.Client, pk packets.Packet, r reason) {
+	h.broker.book(pk.TopicName).drop(h.broker.desk.mark(pk.Payload), r, cl.ID)
+}
+
 // OnPublishDropped counts a message that found its client's write queue full.
-func (h *brokerHook) OnPublishDropped(*mqtt.Client, packets.Packet) { h.broker.drop(dropQueueFull) }
+func (h *brokerHook) OnPublishDropped(cl *mqtt.Client, pk packets.Packet) {
+	h.broker.drop(dropQueueFull)
+	h.bookDrop(cl, pk, dropQueueFull)
+}
 
 // OnQosDropped counts a message whose client went away, for good, before it
 // acknowledged. A session that another connection took over goes on there.
 func (h *brokerHook) OnQosDropped(cl *mqtt.Client, pk packets.Packet) {
 	if pk.FixedHeader.Type == packets.Publish && !cl.IsTakenOver() {
 		h.broker.drop(dropDisconnected)
+		h.bookDrop(cl, pk, dropDisconnected)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bela/agents/protocol"
+	"bela/measure"
 )
 
 const (
@@ -33,6 +34,8 @@ const (
 // Each step is one goroutine, so the order of a device's messages stays.
 type gateway struct {
 	counts
+	desk    desk
+	book    *book
 	codec   codec
 	timeout time.Duration
 	again   bool // hand on again what the connection may have lost: QoS 1
@@ -54,6 +57,7 @@ type gateway struct {
 type gatewayItem struct {
 	message  mqtt.Message
 	received time.Time
+	mark     mark
 	subject  string
 	body     []byte
 	ack      jetstream.PubAckFuture
@@ -66,6 +70,8 @@ func startGateway(ctx context.Context, spec protocol.ComponentSpec, log *slog.Lo
 		underway: make(chan gatewayItem, min(spec.Queue, maxUnderway)),
 		quit:     make(chan struct{}),
 	}
+	g.desk.spec = spec.Books
+	g.book = newBook(&g.desk, "")
 	var err error
 	if g.nc, err = dialNATS(ctx, spec, log, &natsDialer{written: &g.bytesOut}); err != nil {
 		return nil, err
@@ -117,7 +123,8 @@ func (g *gateway) onMessage(_ mqtt.Client, m mqtt.Message) {
 	}
 	g.in.Add(1)
 	g.held.Add(1)
-	it := gatewayItem{message: m, received: time.Now()}
+	it := gatewayItem{message: m, received: time.Now(), mark: g.desk.mark(m.Payload())}
+	g.book.take(it.mark)
 	select {
 	case g.queue <- it:
 	default:
@@ -129,6 +136,7 @@ func (g *gateway) onMessage(_ mqtt.Client, m mqtt.Message) {
 // only hold it for this gateway, until its own bounds are reached.
 func (g *gateway) giveUp(it gatewayItem, r reason) {
 	g.drop(r)
+	g.book.drop(it.mark, r, "")
 	g.done(it)
 }
 
@@ -211,6 +219,7 @@ func (g *gateway) settle() {
 			continue
 		}
 		g.out.Add(1)
+		g.book.handOn(it.mark)
 		g.done(it)
 	}
 }
@@ -241,6 +250,7 @@ func (g *gateway) ended() bool {
 func (g *gateway) address() string             { return "" }
 func (g *gateway) failed() <-chan error        { return nil }
 func (g *gateway) counters() protocol.Counters { return g.snapshot() }
+func (g *gateway) books() []measure.HopBook    { return []measure.HopBook{g.book.export()} }
 
 // drain gives the subscription back, so that other instances get what comes,
 // and ends what it holds.

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bela/agents/protocol"
+	"bela/measure"
 )
 
 const (
@@ -33,6 +34,8 @@ const (
 // other, so every broker gets every message.
 type hub struct {
 	counts
+	desk     desk
+	book     *book
 	codec    codec
 	timeout  time.Duration
 	qos      byte
@@ -57,6 +60,7 @@ type hub struct {
 type hubItem struct {
 	message  jetstream.Msg
 	received time.Time
+	mark     mark
 	topic    string
 	body     []byte
 	tokens   []mqtt.Token // one a broker; nil where it has acknowledged
@@ -70,6 +74,8 @@ func startHub(ctx context.Context, spec protocol.ComponentSpec, log *slog.Logger
 		underway: make(chan hubItem, min(spec.Queue, maxUnderway)),
 		quit:     make(chan struct{}),
 	}
+	h.desk.spec = spec.Books
+	h.book = newBook(&h.desk, "")
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	var err error
 	if h.nc, err = dialNATS(ctx, spec, log, &natsDialer{read: &h.bytesIn}); err != nil {
@@ -144,7 +150,8 @@ func (h *hub) onMessage(m jetstream.Msg) {
 	}
 	h.in.Add(1)
 	h.held.Add(1)
-	it := hubItem{message: m, received: time.Now()}
+	it := hubItem{message: m, received: time.Now(), mark: h.desk.mark(m.Data())}
+	h.book.take(it.mark)
 	select {
 	case h.queue <- it:
 	default:
@@ -155,6 +162,7 @@ func (h *hub) onMessage(m jetstream.Msg) {
 // giveUp counts a drop, and tells the stream not to deliver the message again.
 func (h *hub) giveUp(it hubItem, r reason) {
 	h.drop(r)
+	h.book.drop(it.mark, r, "")
 	_ = it.message.Term()
 	h.held.Add(-1)
 }
@@ -222,6 +230,7 @@ func (h *hub) settle() {
 			continue
 		}
 		h.out.Add(1)
+		h.book.handOn(it.mark)
 		_ = it.message.Ack() // unheard, it is delivered again
 		h.held.Add(-1)
 	}
@@ -262,6 +271,7 @@ func (h *hub) settled(it *hubItem, timer *time.Timer) (reason, bool) {
 func (h *hub) address() string             { return "" }
 func (h *hub) failed() <-chan error        { return nil }
 func (h *hub) counters() protocol.Counters { return h.snapshot() }
+func (h *hub) books() []measure.HopBook    { return []measure.HopBook{h.book.export()} }
 
 // drain stops consuming, gives back what it has not looked at, and ends what it
 // holds.

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"bela/agents/protocol"
+	"bela/measure"
 )
 
 // maxPending is how many bytes a NATS server holds for a connection that does
@@ -67,6 +68,9 @@ func startNATS(ctx context.Context, spec protocol.ComponentSpec, log *slog.Logge
 
 func (n *natsCore) address() string      { return n.server.Addr().String() }
 func (n *natsCore) failed() <-chan error { return nil }
+
+// books are none: a NATS server's messages are not all devices'.
+func (n *natsCore) books() []measure.HopBook { return nil }
 
 // counters are the server's totals: every NATS message that passed, requests
 // and acknowledgements included, and the bytes of their payloads.

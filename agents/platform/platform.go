@@ -49,6 +49,7 @@ import (
 
 	"bela/agents/component/report"
 	"bela/agents/protocol"
+	"bela/measure"
 )
 
 // The kinds of components.
@@ -97,6 +98,8 @@ type instance interface {
 	// address is where it listens; empty for nowhere.
 	address() string
 	counters() protocol.Counters
+	// books are what it knows of single messages; nil where it keeps none.
+	books() []measure.HopBook
 	// drain stops taking work, ends what is under way until ctx is done, and
 	// closes everything.
 	drain(ctx context.Context)
@@ -132,6 +135,9 @@ func Main(ctx context.Context, kind, configFile string, stdout, stderr io.Writer
 }
 
 func run(ctx context.Context, spec protocol.ComponentSpec, log *slog.Logger, reports *report.Writer) error {
+	asked := make(chan os.Signal, 1) // for the books
+	signal.Notify(asked, report.BooksSignal)
+	defer signal.Stop(asked)
 	c, err := start(ctx, spec, log)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -152,6 +158,12 @@ func run(ctx context.Context, spec protocol.ComponentSpec, log *slog.Logger, rep
 			err = fmt.Errorf("%s-%d: %w", spec.Name, spec.Instance, err)
 		case <-second.C:
 			err = send()
+		case <-asked:
+			var answer report.Books
+			if err := writeBooks(c.books()); err != nil {
+				answer.Error = err.Error()
+			}
+			err = reports.Write(report.Line{Books: &answer})
 		}
 	}
 	drain(c, spec.StopTimeout)

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bela/agents/protocol"
+	"bela/measure"
 )
 
 const (
@@ -119,6 +120,10 @@ func (s *stan) prepare(ctx context.Context, spec protocol.ComponentSpec, leafs i
 
 func (s *stan) address() string      { return s.server.Addr().String() }
 func (s *stan) failed() <-chan error { return nil }
+
+// books are none, as those of nats: what the gateways handed on and no hub took
+// was lost here.
+func (s *stan) books() []measure.HopBook { return nil }
 
 // counters are the messages stored and delivered, deliveries again included,
 // and the server's totals of payload bytes.

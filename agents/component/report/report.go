@@ -39,6 +39,21 @@ type Line struct {
 	Ready *Ready `json:"ready,omitempty"`
 	// Counters are sent every second and once at the end.
 	Counters *protocol.Counters `json:"counters,omitempty"`
+	// Books answers BooksSignal: they lie in BooksFile, or could not be written.
+	Books *Books `json:"books,omitempty"`
+}
+
+// BooksSignal asks a component for its books of single messages. They may have
+// megabytes, so they are left in its working directory as BooksFile, a JSON
+// array of measure.HopBook, before the line that tells of them.
+const (
+	BooksSignal = unix.SIGUSR1
+	BooksFile   = "books.json"
+)
+
+// Books says that BooksFile is written.
+type Books struct {
+	Error string `json:"error,omitempty"` // why it is not
 }
 
 // Ready says where the component is reached.
