@@ -3,6 +3,7 @@ package measure
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -29,10 +30,25 @@ type Thresholds struct {
 	StealPercent float64
 	// CPUPercent of a node's CPUs busy, on average over the window.
 	CPUPercent float64
+	// AgentCPUPercent of a node's CPUs used by the agent that makes or takes the
+	// load, on average over the window. The rest is for the kernel's network,
+	// which works for the agent and is not counted as its.
+	AgentCPUPercent float64
+	// GCPausePercent of the window that such an agent was stopped by its own
+	// garbage collection, and GCPauseMaxMS at once. A pause delays every message
+	// that is due in it: a hundredth of the time shows at p99, and the longest
+	// one is a lateness like any other.
+	GCPausePercent float64
+	GCPauseMaxMS   float64
 	// Steady: medians of the first and the last third of the window may differ
 	// by this factor, or by SteadyFloorMS if that is more.
 	SteadyFactor  float64
 	SteadyFloorMS float64
+	// WarmUp: the transient may end this many seconds after the warm-up, which
+	// is as exactly as MSER-5 can tell, or change the first latencies measured
+	// by this share, or by no more than steady seconds differ from each other.
+	WarmUpSeconds float64
+	WarmUpShare   float64
 }
 
 // DefaultThresholds are the limits that Judge uses.
@@ -46,8 +62,13 @@ func DefaultThresholds() Thresholds {
 		NegativeShare:      0.001,
 		StealPercent:       5,
 		CPUPercent:         90,
+		AgentCPUPercent:    80,
+		GCPausePercent:     1,
+		GCPauseMaxMS:       10,
 		SteadyFactor:       2,
 		SteadyFloorMS:      1,
+		WarmUpSeconds:      steadyBatch,
+		WarmUpShare:        0.1,
 	}
 }
 
@@ -57,6 +78,22 @@ type NodeLoad struct {
 	Node  string
 	CPU   float64
 	Steal float64
+}
+
+// NodeHealth is what a node and its agent noticed about themselves over the
+// measured window.
+type NodeHealth struct {
+	Node string
+	Load bool // it runs devices or customers
+	// PacketsDropped found their CPU's backlog full, on all of the machine;
+	// ListenOverflows are connections that found an accept queue full.
+	PacketsDropped  int64
+	ListenOverflows int64
+	// ConnectionsLost are its devices' and customers' that broke.
+	ConnectionsLost int64
+	AgentCPU        float64 // percent of all CPUs of the node, mean
+	GCPausePercent  float64 // of the window
+	GCPauseMaxMS    float64
 }
 
 // Evidence is what a cell's verdict is made of. A nil pointer and an empty list
@@ -76,6 +113,7 @@ type Evidence struct {
 	Latencies int64
 	Negative  int64
 	Nodes     []NodeLoad
+	Health    []NodeHealth
 	// SharedMachine says that all nodes are on one machine (the loopback lab),
 	// so that each shows the load of all.
 	SharedMachine bool
@@ -90,6 +128,7 @@ type Evidence struct {
 	// third of the measured window, in ms.
 	FirstP50 *float64
 	LastP50  *float64
+	WarmUp   *WarmUp
 }
 
 // Rule is one threshold of the verdict.
@@ -146,7 +185,7 @@ func gravity(v Verdict) int {
 // Rules are the verdict's rules, an invalid one before the degraded one of the
 // same code.
 func (t Thresholds) Rules() []Rule {
-	return slices.Concat(t.bookRules(), t.loadRules(), t.clockRules(), t.hostRules())
+	return slices.Concat(t.bookRules(), t.loadRules(), t.clockRules(), t.hostRules(), t.networkRules(), t.agentRules())
 }
 
 func (t Thresholds) bookRules() []Rule {
@@ -224,6 +263,20 @@ func (t Thresholds) loadRules() []Rule {
 			return fmt.Sprintf("the median latency went from %.3g ms in the first third of the window to %.3g ms in the last", *e.FirstP50, *e.LastP50),
 				high > t.SteadyFactor*low && high-low > t.SteadyFloorMS
 		}},
+		{"warmup_too_short", Degraded, fmt.Sprintf("if the transient ends more than %g s after the warm-up, and the latency changes with it by more than %g %% and by more than the quartiles of the steady seconds lie apart", t.WarmUpSeconds, 100*t.WarmUpShare), func(e *Evidence) (string, bool) {
+			if e.WarmUp == nil {
+				return "", false
+			}
+			w := *e.WarmUp
+			needed, then := fmt.Sprintf("%d s", w.Needed), "after the transient"
+			if w.NoEnd {
+				needed, then = "more than "+needed, "later"
+			}
+			change := math.Abs(w.First - w.Steady)
+			return fmt.Sprintf("the warm-up is %d s and the transient %s (MSER-5): the median latency is %.3g ms in the first %d s measured and %.3g ms %s",
+					w.Given, needed, w.First, steadyBatch, w.Steady, then),
+				float64(w.Needed-w.Given) > t.WarmUpSeconds && change > t.WarmUpShare*math.Abs(w.Steady) && change > w.Spread
+		}},
 	}
 }
 
@@ -271,6 +324,58 @@ func (t Thresholds) hostRules() []Rule {
 		{"limits_not_enforced", Degraded, "if any limit asked for is not enforced", func(e *Evidence) (string, bool) {
 			return list("no limit on", e.Unenforced)
 		}},
+	}
+}
+
+func (t Thresholds) networkRules() []Rule {
+	counted := func(text, unit string, sharedBy bool, of func(NodeHealth) int64) func(*Evidence) (string, bool) {
+		return func(e *Evidence) (string, bool) {
+			var over []string
+			var most int64
+			for _, n := range e.Health {
+				if v := of(n); v > 0 {
+					over = append(over, fmt.Sprintf("%s %d", n.Node, v))
+					most = max(most, v)
+				}
+			}
+			if len(over) > 0 && sharedBy && e.SharedMachine {
+				return fmt.Sprintf("%s the machine that all nodes share: %d %s", text, most, unit), true
+			}
+			what, any := list(text, over)
+			return what + " " + unit, any
+		}
+	}
+	return []Rule{
+		{"packets_dropped", Degraded, "if a node's kernel drops more than 0 packets", counted("full network backlog on", "packets", true, func(n NodeHealth) int64 { return n.PacketsDropped })},
+		{"listen_overflow", Degraded, "if more than 0 connections find an accept queue full", counted("full accept queues on", "connections", true, func(n NodeHealth) int64 { return n.ListenOverflows })},
+		{"connections_lost", Degraded, "if more than 0 connections of devices or customers break", counted("lost on", "connections", false, func(n NodeHealth) int64 { return n.ConnectionsLost })},
+	}
+}
+
+// agentRules are about agents with devices or customers: of the others nothing
+// is timed.
+func (t Thresholds) agentRules() []Rule {
+	loaded := func(what string, text func(NodeHealth) (string, bool)) func(*Evidence) (string, bool) {
+		return func(e *Evidence) (string, bool) {
+			var over []string
+			for _, n := range e.Health {
+				if s, applies := text(n); applies && n.Load {
+					over = append(over, n.Node+" "+s)
+				}
+			}
+			return list(what, over)
+		}
+	}
+	return []Rule{
+		{"agent_cpu", Degraded, fmt.Sprintf("above %g %% of the CPUs of a node with devices or customers", t.AgentCPUPercent),
+			loaded("CPU use of bela's agent on", func(n NodeHealth) (string, bool) {
+				return fmt.Sprintf("%.3g %%", n.AgentCPU), n.AgentCPU > t.AgentCPUPercent
+			})},
+		{"agent_gc", Degraded, fmt.Sprintf("above %g %% of the window, or above %g ms at once, on a node with devices or customers", t.GCPausePercent, t.GCPauseMaxMS),
+			loaded("garbage collection stopped bela's agent on", func(n NodeHealth) (string, bool) {
+				return fmt.Sprintf("%.3g %% of the window, %.3g ms at once", n.GCPausePercent, n.GCPauseMaxMS),
+					n.GCPausePercent > t.GCPausePercent || n.GCPauseMaxMS > t.GCPauseMaxMS
+			})},
 	}
 }
 

@@ -20,6 +20,7 @@ func sound() Evidence {
 		Lateness: number(1), LatencyP50: number(5), ClockError: number(0.1),
 		Latencies: 1000, Negative: 1,
 		Nodes:    []NodeLoad{{"worker-1", 80, 1}},
+		Health:   []NodeHealth{{Node: "worker-1"}, {Node: "iot-1", Load: true, AgentCPU: 79, GCPausePercent: 0.9, GCPauseMaxMS: 9}},
 		FirstP50: number(5), LastP50: number(6),
 	}
 }
@@ -57,10 +58,24 @@ func TestJudge(t *testing.T) {
 		{"CPU saturated on the loopback lab", func(e *Evidence) {
 			e.SharedMachine, e.Nodes = true, []NodeLoad{{"a", 91, 0}, {"b", 92, 0}}
 		}, Degraded, "cpu_saturated", "the machine that all nodes share is 92 %"},
+		{"one dropped packet", func(e *Evidence) { e.Health[0].PacketsDropped = 1 }, Degraded, "packets_dropped", "worker-1 1 packets (degraded if"},
+		{"dropped packets on the loopback lab: every node counts the same ones", func(e *Evidence) {
+			e.SharedMachine, e.Health[0].PacketsDropped, e.Health[1].PacketsDropped = true, 7, 7
+		}, Degraded, "packets_dropped", "the machine that all nodes share: 7 packets"},
+		{"an accept queue was full", func(e *Evidence) { e.Health[0].ListenOverflows = 3 }, Degraded, "listen_overflow", "worker-1 3 connections"},
+		{"a device lost its connection", func(e *Evidence) { e.Health[1].ConnectionsLost = 2 }, Degraded, "connections_lost", "iot-1 2 connections"},
+		{"connections are a node's own, also on the lab", func(e *Evidence) {
+			e.SharedMachine, e.Health[1].ConnectionsLost = true, 2
+		}, Degraded, "connections_lost", "lost on iot-1 2"},
+		{"the generator fills its node", func(e *Evidence) { e.Health[1].AgentCPU = 81 }, Degraded, "agent_cpu", "iot-1 81 % (degraded above 80 %"},
+		{"a busy agent without load times nothing", func(e *Evidence) { e.Health[0].AgentCPU, e.Health[0].GCPauseMaxMS = 95, 50 }, Valid, "", ""},
+		{"garbage collection takes 1.1 % of the time", func(e *Evidence) { e.Health[1].GCPausePercent = 1.1 }, Degraded, "agent_gc", "iot-1 1.1 % of the window"},
+		{"one long pause", func(e *Evidence) { e.Health[1].GCPauseMaxMS = 11 }, Degraded, "agent_gc", "11 ms at once (degraded above 1 %"},
 		{"limits not enforced", func(e *Evidence) { e.Unenforced = []string{"broker/1: no cgroups"} }, Degraded, "limits_not_enforced", "no cgroups"},
 		{"a component exited", func(e *Evidence) { e.Exited = []string{"hub/1"} }, Invalid, "component_exited", "hub/1"},
 		{"the same where restarts are allowed", func(e *Evidence) { e.Exited, e.RestartsAllowed = []string{"hub/1"}, true }, Degraded, "component_exited", "hub/1"},
 		{"the latency still grows", func(e *Evidence) { e.LastP50 = number(10.5) }, Degraded, "not_steady", "from 5 ms"},
+		{"the warm-up ends before the transient", func(e *Evidence) { e.WarmUp = &WarmUp{Given: 10, Needed: 20, First: 9, Steady: 5, Spread: 1} }, Degraded, "warmup_too_short", "20 s (MSER-5)"},
 		{"a factor of 3 within 1 ms is noise", func(e *Evidence) { e.FirstP50, e.LastP50 = number(0.2), number(0.6) }, Valid, "", ""},
 	}
 	covered := map[string]bool{}
