@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"bela/experiment"
+	"bela/report"
+	"bela/store"
+)
+
+// mostRuns bounds how many runs one comparison takes.
+const mostRuns = 100
+
+func runCompare(_ context.Context, a *app, args []string) error {
+	f := a.flags("compare", "RUN RUN…")
+	results := f.String("results", "results", "look for runs below this `DIR`")
+	metrics := f.String("metrics", strings.Join(report.DefaultMetrics(), ","), "compare these `METRICS`, columns of cells.csv and components.csv; or all")
+	format := f.String("format", "text", "text|markdown|json")
+	force := f.Bool("force", false, "compare also where load, measured length or testbed differ")
+	rest, err := f.parse(args, 1, mostRuns)
+	if err != nil {
+		return err
+	}
+	if len(rest) < 2 {
+		return usageError("compare needs two runs or more: usage: bela compare [FLAGS] RUN RUN…; the first is the base")
+	}
+	if !slices.Contains([]string{"text", "markdown", "json"}, *format) {
+		return usageError("compare -format %q: text, markdown and json are known", *format)
+	}
+	names, err := metricNames(*metrics)
+	if err != nil {
+		return err
+	}
+	cs, err := compare(rest, *results, names)
+	if err != nil {
+		return &statusError{statusUsage, err}
+	}
+	if err := refused(cs); err != nil && !*force {
+		return &statusError{statusUsage, err}
+	}
+	switch *format {
+	case "markdown":
+		return report.CompareMarkdown(a.out, cs)
+	case "json":
+		b, err := report.CompareJSON(cs)
+		if err == nil {
+			_, err = a.out.Write(b)
+		}
+		return err
+	}
+	return report.CompareText(a.out, cs, a.reportOptions())
+}
+
+// compare holds every other run against the first.
+func compare(runs []string, results string, metrics []string) ([]report.Comparison, error) {
+	var sides []report.Side
+	for _, name := range runs {
+		r, err := store.Open(name, results)
+		if err != nil {
+			return nil, err
+		}
+		side, err := report.SideOf(r)
+		if err != nil {
+			return nil, err
+		}
+		sides = append(sides, side)
+	}
+	var cs []report.Comparison
+	for _, other := range sides[1:] {
+		c, err := report.Compare(sides[0], other, metrics)
+		if err != nil {
+			return nil, err
+		}
+		cs = append(cs, c)
+	}
+	return cs, nil
+}
+
+// refused says why runs should not be compared; nil where nothing forbids it.
+func refused(cs []report.Comparison) error {
+	var why []string
+	for _, c := range cs {
+		for _, d := range c.Refused() {
+			why = append(why, fmt.Sprintf("  %s: %s", c.Other, d))
+		}
+	}
+	if len(why) == 0 {
+		return nil
+	}
+	return errors.New("the runs answer different questions and are not compared; -force does it all the same:\n" + strings.Join(why, "\n"))
+}
+
+// metricNames reads the -metrics flag.
+func metricNames(text string) ([]string, error) {
+	known := report.MetricNames()
+	if text == "all" {
+		return known, nil
+	}
+	var names []string
+	for name := range strings.SplitSeq(text, ",") {
+		name = strings.TrimSpace(name)
+		if !slices.Contains(known, name) {
+			hint := ""
+			if near := experiment.Nearest(name, known); near != "" {
+				hint = fmt.Sprintf(": did you mean %q?", near)
+			}
+			return nil, usageError("compare -metrics: unknown metric %q%s; known are all, %s", name, hint, strings.Join(known, ", "))
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
