@@ -38,6 +38,7 @@ func (m *nodeMeter) add(s protocol.Sample) (event.NodeSample, bool) {
 		Load1:  s.Host.Load1, AgentCPU: mcpu(s.Agent.CPUNS-before.Agent.CPUNS, dt),
 		AgentMemory: float64(s.Agent.Memory) / mib,
 	}
+	healthRates(&n, before, &s, dt)
 	for _, c := range s.Components {
 		i := slices.IndexFunc(before.Components, func(b protocol.ComponentSample) bool {
 			return b.Name == c.Name && b.Instance == c.Instance
@@ -111,6 +112,7 @@ type useMeter struct {
 	window    window
 	instances []*instanceUse
 	nodes     map[string]*nodeUse
+	health    healthMeter
 }
 
 // nodeUse is how busy a node was, each second of the measured window, in
@@ -118,7 +120,7 @@ type useMeter struct {
 type nodeUse struct{ cpu, steal []float64 }
 
 func newUseMeter(w window) *useMeter {
-	return &useMeter{window: w, nodes: make(map[string]*nodeUse)}
+	return &useMeter{window: w, nodes: make(map[string]*nodeUse), health: make(healthMeter)}
 }
 
 func (m *useMeter) instance(component string, instance int) *instanceUse {
@@ -148,6 +150,7 @@ func (m *useMeter) add(n event.NodeSample, raw protocol.Sample) {
 			u.dropped = c.Counters.Dropped // also what was dropped outside the window
 		}
 	}
+	m.health.add(n.Node, inside, n, raw)
 	if !inside || n.CPUs == 0 {
 		return
 	}

@@ -135,6 +135,27 @@ type NodeSample struct {
 	AgentCPU    float64           `json:"agent_cpu_mcpu"`
 	AgentMemory float64           `json:"agent_memory_mib"`
 	Components  []ComponentSample `json:"components,omitempty"`
+	// RunQueue is how many threads ran or waited for a CPU at the end of the
+	// second.
+	RunQueue int `json:"run_queue"`
+	// What the kernel could not take, a second: packets that found a CPU's
+	// backlog full, CPUs that ran out of time with packets left, connections that
+	// a full accept queue or anything else kept from a listener, and TCP segments
+	// that were sent again.
+	SoftnetDrops    float64 `json:"softnet_drops_s"`
+	SoftnetSqueezed float64 `json:"softnet_squeezed_s"`
+	ListenOverflows float64 `json:"listen_overflows_s"`
+	ListenDrops     float64 `json:"listen_drops_s"`
+	TCPRetransmits  float64 `json:"tcp_retransmits_s"`
+	// The agent's own: garbage collection's pauses in this second, summed and the
+	// longest; goroutines; how long those that could run waited for a thread, at
+	// p99, nil where that was not taken; and its devices' and customers'
+	// connections that broke.
+	AgentGCPause    float64  `json:"agent_gc_pause_ms"`
+	AgentGCPauseMax float64  `json:"agent_gc_pause_max_ms"`
+	AgentGoroutines int      `json:"agent_goroutines"`
+	AgentScheduling *float64 `json:"agent_scheduling_p99_ms,omitempty"`
+	ConnectionsLost int64    `json:"connections_lost"`
 }
 
 // ComponentSample is one second of one instance, as rates.

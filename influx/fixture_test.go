@@ -87,9 +87,11 @@ func (f *fixture) cell(c event.CellRef, seconds int, nodes []event.NodeRef) {
 
 func (f *fixture) samples(position, t int, nodes []event.NodeRef) {
 	for i, n := range nodes {
+		scheduling := 0.016
 		s := event.NodeSample{
 			Position: position, T: t, Node: n.Name, CPUs: 8, CPU: 1234.5 + float64(i), Steal: 0, Memory: 2048.25, MemoryTotal: 16384,
 			NetIn: 1e9 / 3, NetOut: 1e-9, Load1: 0.5, AgentCPU: 3.25, AgentMemory: 20,
+			RunQueue: 3, SoftnetSqueezed: 2, AgentGCPause: 0.25, AgentGCPauseMax: 0.125, AgentGoroutines: 40, AgentScheduling: &scheduling,
 		}
 		if n.Role == "worker" && position > 0 {
 			s.Components = []event.ComponentSample{
