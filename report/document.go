@@ -29,6 +29,8 @@ type document struct {
 	Subtitle string
 	Facts    []string
 	Cells    table
+	// Repeated is over the repetitions; without rows where there is only one.
+	Repeated table
 	CPU      table
 	Memory   table
 	Sections []section
@@ -89,6 +91,7 @@ func newDocument(run *store.Reader, o Options) document {
 		Subtitle: clean(run.Plan.Description),
 		Facts:    facts(run),
 		Cells:    cellTable(run),
+		Repeated: repetitionsTable(run),
 		Chart:    newChart(run),
 		Dir:      run.Dir,
 	}

@@ -28,6 +28,7 @@ func Text(w io.Writer, run *store.Reader, o Options) error {
 		p.wrapped("", item{Text: f})
 	}
 	p.table(d.Cells)
+	p.table(d.Repeated)
 	p.wide(d.CPU)
 	p.wide(d.Memory)
 	for _, s := range d.Sections {
