@@ -183,6 +183,8 @@ func medianText(m *measure.Median) string {
 	switch {
 	case m.Low == nil || m.High == nil:
 		return s
+	case *m.Low == *m.High:
+		return s + " ±0%"
 	case m.Value != 0 && *m.Low/m.Value > 0:
 		reach := max(*m.High/m.Value-1, 1-*m.Low/m.Value) * 100
 		if m.Value < 0 {
@@ -233,7 +235,7 @@ func reading(c Comparison) section {
 	}
 	alpha := strconv.FormatFloat(c.Alpha, 'g', -1, 64)
 	if tested == 0 {
-		say("No difference was tested, and none is claimed: at p < %s the test of Mann and Whitney needs 4 repetitions on each side, or 3 and 5.", alpha)
+		say("No difference was tested, and none is claimed: at p < %s the test of Mann and Whitney needs 4 repetitions on each side.", alpha)
 	} else {
 		say("Lower and higher are findings at p < %s (Mann and Whitney, two-sided). %d differences were tested and %d found; about %s would be found by chance where there is none at all.",
 			alpha, tested, found, strconv.FormatFloat(c.Alpha*float64(tested), 'g', 2, 64))

@@ -96,7 +96,7 @@ func newDocument(run *store.Reader, o Options) document {
 		Dir:      run.Dir,
 	}
 	d.CPU, d.Memory = componentTables(run, o.Instances)
-	for _, s := range []section{reasons(run), expectations(run), drops(run), remarks(run), absent(run)} {
+	for _, s := range []section{reasons(run), expectations(run), losses(run), drops(run), remarks(run), absent(run)} {
 		if len(s.Items) > 0 {
 			d.Sections = append(d.Sections, s)
 		}
@@ -371,6 +371,25 @@ func cells(n int) string {
 		return "1 cell"
 	}
 	return strconv.Itoa(n) + " cells"
+}
+
+// losses say of each dropped delivery which hop lost it, and why.
+func losses(run *store.Reader) section {
+	s := section{Title: "Where messages of the measured window were lost"}
+	for _, c := range run.Cells {
+		var places []string
+		for _, l := range c.Losses {
+			share := ""
+			if c.Ledger.Dropped > 0 {
+				share = fmt.Sprintf(" (%.0f %%)", 100*float64(l.N)/float64(c.Ledger.Dropped))
+			}
+			places = append(places, fmt.Sprintf("%s %s %d%s", clean(l.Hop), clean(l.Reason), l.N, share))
+		}
+		if len(places) > 0 {
+			s.Items = append(s.Items, item{Text: fmt.Sprintf("cell %s: %s", label(run, c.Number, c.Repetition), strings.Join(places, ", "))})
+		}
+	}
+	return s
 }
 
 func drops(run *store.Reader) section {

@@ -113,6 +113,7 @@ func (f fixture) cell(position, number, repetition int, at []measure.Dimension, 
 		c.Reasons = []measure.Reason{{Code: "clock_step", Verdict: measure.Degraded, Text: "clock stepped on iot-1" + f.hostile + " (degraded if any clock steps during the cell)"}}
 		c.Ledger.Delivered, c.Ledger.Dropped = c.Ledger.Delivered-15, 15
 		c.Ledger.Duplicated, c.NegativeLatencies = 2, 9
+		c.Losses = []measure.Loss{{Hop: "gateway", Reason: "timeout" + f.hostile, N: 12}, {Hop: "nats/stan" + f.hostile, Reason: "lost", N: 3}}
 		c.DropsByHop = map[string]map[string]int64{"gateway": {"timeout": 12, "queue_full": 3}, "hub": {"decode": 0}}
 		c.Outcomes[0].State, c.Outcomes[0].Message = "failed", "dropped is 15"
 		c.Components[3].CPUMean, c.Components[3].CPUMax, c.Components[3].MemoryMax = nil, nil, nil

@@ -24,7 +24,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("EXPERIMENTS", root+"/../../experiments")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "store-run": storeRun},
 	})
 }
 
