@@ -131,7 +131,7 @@ func (r *runner) onTestbed(ctx context.Context) (err error) {
 	if err := r.testbed.open(ctx, r.Agents); err != nil {
 		return &nodeError{err}
 	}
-	if err := r.recordEnvironment(); err != nil {
+	if err := r.recordEnvironment(ctx); err != nil {
 		return err
 	}
 	return r.cells(ctx)
@@ -262,29 +262,6 @@ func cellRef(cell experiment.Cell) event.CellRef {
 		Position: cell.Position, Number: cell.Number, Repetition: cell.Repetition, Attempt: 1,
 		Dimensions: dimensions(cell), Expected: cell.Expected,
 	}
-}
-
-// recordEnvironment writes what is known of the nodes once they are open.
-func (r *runner) recordEnvironment() error {
-	env := r.Environment
-	env.Lab = r.Lab
-	for _, m := range r.testbed.members {
-		node := store.NodeEnvironment{
-			Name: m.name(), Role: m.target.Role, Address: m.node.Address(),
-			Host: store.Host{
-				Hostname: m.facts.Hostname, OS: m.facts.Distribution, Kernel: m.facts.Kernel, Arch: m.facts.GOARCH,
-				CPUModel: m.facts.CPUModel, CPUs: m.facts.CPUs, MemoryTotal: m.facts.Memory,
-			},
-		}
-		if bin, err := r.Agents(m.facts.GOARCH, m.facts.GOARM); err == nil {
-			node.AgentSHA256 = bin.SHA256
-		}
-		env.Nodes = append(env.Nodes, node)
-	}
-	if err := r.store.WriteEnvironment(env); err != nil {
-		return &recordError{err}
-	}
-	return nil
 }
 
 // summarize decides how the run ended.

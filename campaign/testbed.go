@@ -42,8 +42,9 @@ type member struct {
 	clock  clockKeeper
 	meter  nodeMeter
 
-	mu     sync.Mutex
-	client *client.Client
+	mu      sync.Mutex
+	client  *client.Client
+	welcome protocol.Welcome // what the agent said of itself
 }
 
 func (m *member) name() string { return m.target.Name }
@@ -204,12 +205,12 @@ func (t *testbed) attach(ctx context.Context, m *member) error {
 		return err
 	}
 	hello := protocol.Hello{Run: t.run, After: m.lastEvent()}
-	c, _, err := client.Connect(ctx, conn, hello, controllerClock, func(e protocol.Event) { t.onEvent(m, e) })
+	c, welcome, err := client.Connect(ctx, conn, hello, controllerClock, func(e protocol.Event) { t.onEvent(m, e) })
 	if err != nil {
 		return fmt.Errorf("node %s: %w", m.name(), err)
 	}
 	m.mu.Lock()
-	m.client = c
+	m.client, m.welcome = c, welcome
 	m.mu.Unlock()
 	return nil
 }

@@ -40,6 +40,8 @@ type dialer struct {
 	target Target
 	config *userConfig
 	hops   []hop // jump hosts, then the node
+	// hostKey is the fingerprint of the key that the last hop was trusted by.
+	hostKey string
 }
 
 func newDialer(t Target) (*dialer, error) {
@@ -97,7 +99,9 @@ func (d *dialer) connect(ctx context.Context) (_ *Node, err error) {
 		}
 		closers = append(closers, client)
 	}
-	return newNode(d.target, client, closers), nil
+	n := newNode(d.target, client, closers)
+	n.hostKey = d.hostKey
+	return n, nil
 }
 
 // login does the key exchange and logs in to one hop.
@@ -118,7 +122,9 @@ func (d *dialer) login(ctx, attempt context.Context, i int, conn net.Conn) (*ssh
 		Auth: []ssh.AuthMethod{ssh.PublicKeys(keys.signers...)},
 		HostKeyCallback: func(name string, remote net.Addr, key ssh.PublicKey) error {
 			err := checker.check(name, remote, key)
-			trusted = err == nil
+			if trusted = err == nil; trusted {
+				d.hostKey = ssh.FingerprintSHA256(key) // the last hop's stays
+			}
 			return err
 		},
 		HostKeyAlgorithms: checker.algorithms,

@@ -104,7 +104,9 @@ func TestHostKeyPolicies(t *testing.T) {
 		t.Run("pinned", func(t *testing.T) {
 			pinned := strictly(tg, changed)
 			pinned.SSH.HostKeys, pinned.SSH.Fingerprints = nodes.HostKeysPinned, []string{ssh.FingerprintSHA256(other), fingerprint}
-			dial(t, pinned)
+			if n := dial(t, pinned); n.HostKey() != fingerprint {
+				t.Errorf("the node tells the host key %q, want %q", n.HostKey(), fingerprint)
+			}
 			pinned.SSH.Fingerprints = pinned.SSH.Fingerprints[:1]
 			refused(t, pinned, nodes.HostKeyChanged, fingerprint)
 			pinned.SSH.Fingerprints = nil

@@ -26,6 +26,7 @@ type Node struct {
 	target  Target
 	client  *ssh.Client
 	closers []io.Closer // outermost connection first
+	hostKey string      // fingerprint of the host key that was trusted
 
 	sessions chan struct{} // holds one token a session in use
 	killing  chan struct{} // the same for the one session that ends commands
@@ -80,6 +81,10 @@ func (n *Node) Address() string {
 	// Through a jump host the address that was reached is not known here.
 	return n.target.Host
 }
+
+// HostKey is the fingerprint ("SHA256:…") of the host key that the node showed
+// and that was trusted.
+func (n *Node) HostKey() string { return n.hostKey }
 
 // Done is closed when the connection has ended, by Close or by itself.
 func (n *Node) Done() <-chan struct{} { return n.done }

@@ -30,14 +30,32 @@ type Host struct {
 	MemoryTotal int64 `json:"memory_total_bytes,omitempty"`
 	// Virtual names the hypervisor or container, where there is one.
 	Virtual string `json:"virtual,omitempty"`
+	// BootID changes each time the machine starts.
+	BootID string `json:"boot_id,omitempty"`
+	// MaxProcs is how many threads of bela may run at once there (GOMAXPROCS).
+	MaxProcs int `json:"max_procs,omitempty"`
+	// OpenFilesSoft and OpenFilesHard are the login's limits; -1 is unlimited.
+	// bela's agent raises its own to the hard one.
+	OpenFilesSoft int64 `json:"open_files_soft,omitempty"`
+	OpenFilesHard int64 `json:"open_files_hard,omitempty"`
+	// LocalPorts are the first and the last port of outgoing connections.
+	LocalPorts [2]int `json:"local_ports,omitzero"`
 }
 
 // NodeEnvironment is one node of the testbed.
 type NodeEnvironment struct {
 	Name    string `json:"name"`
 	Role    string `json:"role"`
+	Group   string `json:"group,omitempty"` // its node block
 	Address string `json:"address"`
+	// SSH is how it was reached, as the experiment or the inventory says it:
+	// [user@]host[:port]; User is who it then logged in.
+	SSH  string `json:"ssh,omitempty"`
+	User string `json:"user,omitempty"`
 	Host
+	Cgroup int `json:"cgroup,omitempty"` // version of its control groups; 0 is none
+	// AgentVersion is what the agent said that it is.
+	AgentVersion string `json:"agent_version,omitempty"`
 	// AgentSHA256 is the hash of the agent's binary, in hex.
 	AgentSHA256 string `json:"agent_sha256,omitempty"`
 	// HostKey is the fingerprint of the SSH host key that was accepted.

@@ -189,10 +189,9 @@ func (r *run) sayInflux(s influx.Stats) {
 
 // environment is what is known of the run before its nodes are.
 func (r *run) environment() store.Environment {
-	host, _ := os.Hostname()
 	return store.Environment{
 		BelaVersion: version, Commit: commit, CommandLine: redacted(r.args), Seed: r.plan.Seed,
-		StartedAt: time.Now().UTC(), Controller: store.Host{Hostname: host},
+		StartedAt: time.Now().UTC(), Controller: campaign.Controller(),
 	}
 }
 
