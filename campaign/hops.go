@@ -122,7 +122,8 @@ func (c *cellRun) hop(component, side, way string, serves func(int) (int, string
 	}
 }
 
-// relay is all gateways, or all hubs: a message passes any one of them.
+// relay is all gateways, or all hubs: a message passes any one of them, and each
+// component answers for itself.
 func (c *cellRun) relay(components []string, next string) measure.Hop {
 	name := strings.Join(components, "/")
 	return measure.Hop{Component: name, Name: name, Next: next, Books: c.hopBooks("", components...)}
@@ -139,6 +140,9 @@ func (c *cellRun) hopBooks(side string, components ...string) []*measure.HopBook
 		var book *measure.HopBook
 		if i := slices.IndexFunc(books, func(b measure.HopBook) bool { return b.Side == side }); i >= 0 {
 			book = &books[i]
+			if len(components) > 1 {
+				book.Component = p.spec.Name
+			}
 		}
 		all = append(all, book)
 	}

@@ -9,6 +9,8 @@ import (
 // HopBook is what one instance of a hop knows of single messages, warm-up
 // included.
 type HopBook struct {
+	// Component is charged instead of Hop.Name where a hop is several components.
+	Component string `json:"component,omitempty"`
 	// Side tells a broker's two books apart: SideIn is of what comes from
 	// devices, SideOut of what is for customers. Empty for other hops.
 	Side    string       `json:"side,omitempty"`
@@ -203,14 +205,15 @@ func (c *charging) responsible(sequence uint32, customer int) place {
 	}
 	if last >= 0 {
 		h := &c.chain.Hops[last]
-		reason, handedOn := c.fate(last, sequence, customer)
+		holder, reason, handedOn := c.fate(last, sequence, customer)
+		name := cmp.Or(holder, h.Name)
 		switch {
 		case reason != "":
-			return place{2*last + 1, h.Name, reason}
+			return place{2*last + 1, name, reason}
 		case !handedOn && !c.complete[last]:
 			return c.unknown(last)
 		case !handedOn:
-			return place{2*last + 1, h.Name, ReasonHeld}
+			return place{2*last + 1, name, ReasonHeld}
 		}
 	}
 	switch next := last + 1; {
@@ -228,23 +231,23 @@ func (c *charging) unknown(hop int) place {
 	return place{2*len(c.chain.Hops) + 1, UnknownHop, ReasonNoBook + ": " + c.chain.Hops[hop].Component}
 }
 
-// instances are the accounts that can know of a customer's message, and the
-// client that the customer is.
-func (c *charging) instances(hop, customer int) ([]*HopAccount, string) {
-	all := c.device[hop]
+// instances are those of a hop that can know of a customer's message, from one
+// up to another, and the client that the customer is.
+func (c *charging) instances(hop, customer int) (from, to int, client string) {
+	all := len(c.device[hop])
 	if c.chain.Hops[hop].Serves == nil {
-		return all, ""
+		return 0, all, ""
 	}
 	i, client := c.chain.Hops[hop].Serves(customer)
-	if i < 0 || i >= len(all) {
-		return all, client
+	if i < 0 || i >= all {
+		return 0, all, client
 	}
-	return all[i : i+1], client
+	return i, i + 1, client
 }
 
 func (c *charging) took(hop int, sequence uint32, customer int) bool {
-	accounts, _ := c.instances(hop, customer)
-	for _, a := range accounts {
+	from, to, _ := c.instances(hop, customer)
+	for _, a := range c.device[hop][from:to] {
 		if a != nil && a.In.Has(sequence) {
 			return true
 		}
@@ -252,25 +255,32 @@ func (c *charging) took(hop int, sequence uint32, customer int) bool {
 	return false
 }
 
-// fate is what a hop that took a message did with it: the reason why it was
-// dropped, or whether it was handed on. What one instance dropped another may
+// fate is what a hop that took a message did with it: which component dropped it
+// and why, or whether it was handed on. What one instance dropped another may
 // have handed on, after it was delivered again.
-func (c *charging) fate(hop int, sequence uint32, customer int) (reason string, handedOn bool) {
-	accounts, client := c.instances(hop, customer)
-	for _, a := range accounts {
-		if a == nil {
+func (c *charging) fate(hop int, sequence uint32, customer int) (component, reason string, handedOn bool) {
+	h := &c.chain.Hops[hop]
+	from, to, client := c.instances(hop, customer)
+	for i := from; i < to; i++ {
+		a := c.device[hop][i]
+		if a == nil || !a.In.Has(sequence) {
 			continue
 		}
 		if a.Out.Has(sequence) {
-			return "", true
+			return "", "", true
 		}
+		if reason != "" {
+			continue
+		}
+		component = h.Books[i].Component
 		for _, d := range a.Dropped {
-			if reason == "" && d.Messages.Has(sequence) && (client == "" || d.To == "" || d.To == client) {
+			if d.Messages.Has(sequence) && (client == "" || d.To == "" || d.To == client) {
 				reason = d.Reason
+				break
 			}
 		}
 	}
-	return reason, reason == "" && c.chain.Hops[hop].Direct
+	return component, reason, reason == "" && h.Direct
 }
 
 // losses lists the charges.
