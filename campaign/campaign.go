@@ -152,7 +152,12 @@ func (e *recordError) Unwrap() error { return e.err }
 // cells runs what the plan has, one cell after another; a cell is durable
 // before the next begins.
 func (r *runner) cells(ctx context.Context) error {
-	for _, cell := range r.Plan.Cells {
+	for n, cell := range r.Plan.Cells {
+		if n > 0 && r.Plan.Cells[n-1].Repetition != cell.Repetition {
+			if enough, err := r.enough(r.Plan.Cells[n-1].Repetition, n); enough || err != nil {
+				return err
+			}
+		}
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
@@ -160,6 +165,7 @@ func (r *runner) cells(ctx context.Context) error {
 			return err
 		}
 	}
+	r.notEnough()
 	return nil
 }
 

@@ -3,7 +3,9 @@ package campaign
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"bela/event"
@@ -89,4 +91,94 @@ func reasons(c measure.Cell) string {
 		}
 	}
 	return strings.Join(all, "; ")
+}
+
+// enough says whether the repetitions that ran make the others needless. It is
+// asked between two repetitions; ran is how many cells the finished ones have.
+func (r *runner) enough(repetition, ran int) (bool, error) {
+	p := r.Plan.Repeat
+	if p == nil || repetition < p.AtLeast {
+		return false, nil
+	}
+	if _, wide := widest(p, r.results); len(wide) > 0 {
+		return false, nil
+	}
+	text := fmt.Sprintf("%d repetitions are enough: the 95 %% interval of the median of %s is within ±%.3g %% in every cell; %d planned cells are not needed",
+		repetition, p.Until, 100*p.Within, len(r.Plan.Cells)-ran)
+	if err := r.store.Journal(store.Entry{Kind: store.RepetitionsEnough, Repetition: repetition, Reason: text}); err != nil {
+		return false, &recordError{err}
+	}
+	r.planned = ran
+	r.emit(event.Message{Level: "info", Text: text})
+	return true, nil
+}
+
+// notEnough says, after all repetitions, which cells would have needed more.
+func (r *runner) notEnough() {
+	p := r.Plan.Repeat
+	if p == nil {
+		return
+	}
+	reach, wide := widest(p, r.results)
+	if len(wide) == 0 {
+		return
+	}
+	text := fmt.Sprintf("%d repetitions are not enough: the 95 %% interval of the median of %s is wider than ±%.3g %% in %s",
+		r.Plan.Cells[len(r.Plan.Cells)-1].Repetition, p.Until, 100*p.Within, numbered(wide))
+	if math.IsInf(reach, 0) {
+		text += ", or not known, where too few repetitions have the number"
+	} else {
+		text += fmt.Sprintf(", up to ±%.3g %%", 100*reach)
+	}
+	r.emit(event.Message{Level: "warn", Text: text, Next: "raise at_most or within, or measure longer"})
+}
+
+// numbered is "cells 1, 2 and 7", of at most ten by their numbers.
+func numbered(cells []int) string {
+	const most = 10
+	var names []string
+	for _, n := range cells[:min(len(cells), most)] {
+		names = append(names, strconv.Itoa(n))
+	}
+	if more := len(cells) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	if len(names) == 1 {
+		return "cell " + names[0]
+	}
+	last := len(names) - 1
+	return "cells " + strings.Join(names[:last], ", ") + " and " + names[last]
+}
+
+// widest gives the numbers of the cells whose interval is wider than the plan
+// allows, in order, and how far the widest of all reaches as a share of its
+// median: without bound where too few repetitions have the number.
+func widest(p *experiment.Repeat, results []measure.Cell) (reach float64, wide []int) {
+	for _, c := range measure.Combinations(results) {
+		var samples []float64
+		for _, cell := range c.Cells {
+			if v, ok := Metrics(cell)[p.Until]; ok {
+				samples = append(samples, v)
+			}
+		}
+		share := halfWidth(measure.MedianOf(samples))
+		reach = max(reach, share)
+		if share > p.Within {
+			wide = append(wide, c.Number)
+		}
+	}
+	return reach, wide
+}
+
+// halfWidth is how far an interval reaches from its median, on the side where it
+// is farther, as a share of the median.
+func halfWidth(m *measure.Median) float64 {
+	if m == nil || m.Low == nil || m.High == nil {
+		return math.Inf(1)
+	}
+	distance := max(m.Value-*m.Low, *m.High-m.Value)
+	if distance == 0 {
+		return 0 // also of a median of 0
+	}
+	return distance / math.Abs(m.Value)
 }

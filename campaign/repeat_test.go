@@ -113,6 +113,73 @@ func assertSetAside(t *testing.T, run *store.Reader) {
 	}
 }
 
+// simplest is a broker under a load of a second, so that many cells take little
+// time.
+const simplest = `
+experiment "simplest" {
+  seed = 7
+  phases {
+    warmup  = "0s"
+    measure = "1s"
+  }
+}
+node "worker"   { count = 1 }
+node "iot"      { count = 1 }
+node "customer" { count = 1 }
+component "broker" {
+  uses = platform.broker
+  on   = node.worker
+}
+devices {
+  on    = node.iot
+  count = 2
+  rate  = "20/s"
+}
+customers {
+  on    = node.customer
+  count = 1
+}
+`
+
+// Repetitions that nobody needs cost hours; those that were saved must not show
+// as missing, in the run's status or in its report.
+func TestRepeatUntil(t *testing.T) {
+	r := newRig(t, inExperiment(simplest, `
+  repeat {
+    until   = "offered_msg_s"
+    within  = "1%"
+    at_most = 12
+  }`), nil)
+	summary, run, err := r.run(t, t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	usable := 0
+	for _, c := range run.Cells {
+		if c.Verdict != measure.Invalid {
+			usable++
+		}
+	}
+	// The schedule is the same each time, so that six usable repetitions do.
+	if usable != 6 || len(run.Cells) >= 12 {
+		t.Fatalf("%d cells ran, %d of them usable, want to stop at six usable ones", len(run.Cells), usable)
+	}
+	if summary.Missing != 0 || len(run.Missing()) != 0 {
+		t.Errorf("%d cells are missing, in the run directory %d", summary.Missing, len(run.Missing()))
+	}
+	want := fmt.Sprintf("%d repetitions are enough", len(run.Cells))
+	if told := r.told(); !strings.Contains(told, want) {
+		t.Errorf("no message says %q:\n%s", want, told)
+	}
+	said := false
+	for _, e := range run.Journal {
+		said = said || e.Kind == store.RepetitionsEnough && e.Repetition == len(run.Cells) && strings.HasPrefix(e.Reason, want)
+	}
+	if !said {
+		t.Errorf("the journal does not say why the run ended early: %+v", run.Journal)
+	}
+}
+
 // Ctrl-C means stop: an invalid cell is not tried again after it, and keeps the
 // result that it has.
 func TestInterruptedIsNotRetried(t *testing.T) {

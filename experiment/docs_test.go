@@ -94,6 +94,7 @@ func TestArgumentsInTheReference(t *testing.T) {
 	process := "component \"p\" {\ncommand = [\"/bin/p\"]\non = node.worker\n"
 	for name, src := range map[string]string{
 		"experiment": strings.Replace(basic, "experiment \"test\" {", "experiment \"test\" {\nzzz = 1", 1),
+		"repeat":     strings.Replace(basic, "experiment \"test\" {", "experiment \"test\" {\nrepeat {\nuntil = \"dropped\"\nat_most = 6\nzzz = 1\n}", 1),
 		"phases":     strings.Replace(basic, "experiment \"test\" {", "experiment \"test\" {\nphases {\nzzz = 1\n}", 1),
 		"node":       strings.Replace(basic, "{ count = 2 }", "{\ncount = 2\nzzz = 1\n}", 1),
 		"gateway":    strings.Replace(basic, "instances = 2", "instances = 2\nzzz = 1", 1),

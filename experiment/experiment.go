@@ -51,6 +51,12 @@ func (l *loader) experimentBlock(b *hclsyntax.Block) {
 	if n, ok := r.whole("repetitions", 1, maxRepetitions); ok {
 		l.plan.Repetitions = int(n)
 	}
+	if p := l.repeatBlock(r.nested("repeat")); p != nil {
+		if r.has("repetitions") {
+			r.wrong("repetitions", "the repeat block says how many there are", "take out repetitions, or the repeat block")
+		}
+		l.plan.Repeat, l.plan.Repetitions = p, max(p.AtMost, 1)
+	}
 	if n, ok := r.whole("retry", 0, maxRetry); ok {
 		l.plan.Retry = int(n)
 	}

@@ -406,6 +406,53 @@ func TestRetryInPlan(t *testing.T) {
 	refused(t, withMatrix("retry = 11", "a = [1]", tenDevices), experiment.Inputs{}, "retry: 11 is out of range", "0 to 10")
 }
 
+// A plan with a repeat block holds the most cells that there can be, and says
+// when fewer do; an interval that cannot exist must be refused before the night
+// that is to find it.
+func TestRepeat(t *testing.T) {
+	repeat := func(arguments string) string {
+		return withMatrix("repeat {\n"+arguments+"\n}", "a = [1, 2]", tenDevices)
+	}
+	for arguments, want := range map[string]string{
+		"until = \"latency_p99_ms\"\nat_most = 20":                                  "{latency_p99_ms 0.05 6 20}",
+		"until = \"dropped\"\nwithin = \"2.5%\"\nat_most = 10\nat_least = 8":        "{dropped 0.025 8 10}",
+		"until = \"achieved_msg_s\"\nwithin = 0.01\nat_most = 6":                    "{achieved_msg_s 0.01 6 6}",
+		"until = \"latency_p50_ms\"\nwithin = \"100 %\"\nat_most = 7\nat_least = 7": "{latency_p50_ms 1 7 7}",
+	} {
+		p := mustLoad(t, repeat(arguments), experiment.Inputs{}).Plan()
+		if p.Repeat == nil || fmt.Sprintf("{%s %g %d %d}", p.Repeat.Until, p.Repeat.Within, p.Repeat.AtLeast, p.Repeat.AtMost) != want {
+			t.Errorf("%s gives %+v, want %s", arguments, p.Repeat, want)
+			continue
+		}
+		if p.Repetitions != p.Repeat.AtMost || len(p.Cells) != 2*p.Repeat.AtMost {
+			t.Errorf("%s: %d repetitions, %d cells", arguments, p.Repetitions, len(p.Cells))
+		}
+		if one, err := p.Select("cell.a == 1"); err != nil || one.Repeat == nil {
+			t.Errorf("a selection of cells forgets the repeat block (%v)", err)
+		}
+	}
+	const whole = "until = \"latency_p99_ms\"\nat_most = 20\n"
+	for arguments, want := range map[string]string{
+		"at_most = 20":                               "repeat needs the argument until",
+		"until = \"latency_p99_ms\"":                 "repeat needs the argument at_most",
+		"until = \"latency_p98_ms\"\nat_most = 20":   "did you mean \"latency_p9",
+		whole + "at_least = 3":                       "3 repetitions have no 95 % interval of their median",
+		"until = \"latency_p99_ms\"\nat_most = 5":    "legal: a whole number from 6 to 1,000",
+		whole + "at_least = 21":                      "at_least: 21 is more than at_most, which is 20",
+		"until = \"latency_p99_ms\"\nat_most = 1001": "1001 is out of range",
+		whole + "within = 5":                         "within: 5 is out of range",
+		whole + "within = \"5\"":                     "did you mean \"5%\"?",
+		whole + "within = \"0%\"":                    "within: \"0%\" is out of range",
+		whole + "within = \"five\"":                  "\"five\" is not a share",
+		whole + "within = true":                      "a quantity is wanted",
+		whole + "}\nrepetitions = 3\nphases {":       "repetitions: the repeat block says how many there are",
+		whole + "}\nrepeat {\n" + whole:              "has a second repeat block",
+	} {
+		refused(t, repeat(arguments), experiment.Inputs{}, want)
+	}
+	refused(t, withMatrix("repeat {\n"+strings.Replace(whole, "20", "101", 1)+"}", "a = range(1000)", tenDevices), experiment.Inputs{}, "more than 100,000 cells")
+}
+
 // What was hard to say in one golden file: one mistake each, found alone.
 func TestRefused(t *testing.T) {
 	swap := func(old, new string) string { return strings.Replace(basic, old, new, 1) }

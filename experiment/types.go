@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"fmt"
 	"time"
 )
 
@@ -263,10 +264,13 @@ type Plan struct {
 	Experiment  string `json:"experiment"`
 	Description string `json:"description,omitempty"`
 	Seed        int64  `json:"seed"`
-	Repetitions int    `json:"repetitions"`
-	Order       Order  `json:"order"`
+	// Repetitions are the most there can be, where Repeat says when they are enough.
+	Repetitions int   `json:"repetitions"`
+	Order       Order `json:"order"`
 	// Retry is how often an invalid cell is run again.
-	Retry      int         `json:"retry,omitempty"`
+	Retry int `json:"retry,omitempty"`
+	// Repeat says when the repetitions are enough; nil where all of them run.
+	Repeat     *Repeat     `json:"repeat,omitempty"`
 	Dimensions []string    `json:"dimensions"`
 	Groups     []NodeGroup `json:"groups"`
 	SSH        SSH         `json:"ssh"`
@@ -277,6 +281,24 @@ type Plan struct {
 	Expected time.Duration `json:"expected"`
 	// Expectations are the `expect` blocks' names, in order.
 	Expectations []string `json:"expectations,omitempty"`
+}
+
+// Repeat is the `repeat` block: the whole matrix is repeated until every cell's
+// number is known well enough.
+type Repeat struct {
+	// Until is the number: a column of cells.csv.
+	Until string `json:"until"`
+	// Within is how far the 95 % interval of the number's median over the
+	// repetitions may reach from the median, on either side, as a share of it.
+	Within  float64 `json:"within"`
+	AtLeast int     `json:"at_least"` // repetitions
+	AtMost  int     `json:"at_most"`
+}
+
+// String is the block in words.
+func (r Repeat) String() string {
+	return fmt.Sprintf("%d to %d, until the 95 %% interval of the median of %s is within ±%.3g %% in every cell",
+		r.AtLeast, r.AtMost, r.Until, 100*r.Within)
 }
 
 // Order is the order in which cells run.

@@ -21,20 +21,23 @@ const (
 	CellStarted EntryKind = "cell_started"
 	CellDone    EntryKind = "cell_done"   // the attempt's result is durable
 	CellFailed  EntryKind = "cell_failed" // it has no result
-	RunFinished EntryKind = "run_finished"
+	// RepetitionsEnough says that the cells of later repetitions are not needed.
+	RepetitionsEnough EntryKind = "repetitions_enough"
+	RunFinished       EntryKind = "run_finished"
 )
 
 // Entry is one line of journal.jsonl.
 type Entry struct {
 	Time time.Time `json:"time"`
 	Kind EntryKind `json:"kind"`
-	// Position, Number, Repetition and Attempt name the cell; 0 in entries of the run.
+	// Position, Number, Repetition and Attempt name the cell; 0 in entries of the run,
+	// but for the last repetition in repetitions_enough.
 	Position   int             `json:"position,omitempty"`
 	Number     int             `json:"cell,omitempty"`
 	Repetition int             `json:"repetition,omitempty"`
 	Attempt    int             `json:"attempt,omitempty"`
 	Verdict    measure.Verdict `json:"verdict,omitempty"` // cell_done
-	Reason     string          `json:"reason,omitempty"`  // cell_failed, run_finished
+	Reason     string          `json:"reason,omitempty"`  // cell_failed, repetitions_enough, run_finished
 	Status     *int            `json:"status,omitempty"`  // run_finished: the exit status
 }
 

@@ -156,11 +156,18 @@ func locked(dir string) bool {
 // Done says whether the cell at a position is done.
 func (r *Reader) Done(position int) bool { return donePositions(r.Journal)[position] }
 
-// Missing are the planned cells without a result, in running order.
+// Missing are the planned cells without a result, in running order. Where the
+// repetitions were enough before all had run, the rest is not missing.
 func (r *Reader) Missing() []OutlineCell {
 	var missing []OutlineCell
+	last := math.MaxInt
+	for _, e := range r.Journal {
+		if e.Kind == RepetitionsEnough {
+			last = e.Repetition
+		}
+	}
 	for _, p := range r.Plan.Cells {
-		if !slices.ContainsFunc(r.Cells, func(c measure.Cell) bool { return c.Position == p.Position }) {
+		if p.Repetition <= last && !slices.ContainsFunc(r.Cells, func(c measure.Cell) bool { return c.Position == p.Position }) {
 			missing = append(missing, p)
 		}
 	}
