@@ -126,7 +126,7 @@ func cellsTable(k ComparedCells) (table, []item) {
 		if d.TooFew {
 			n := fmt.Sprintf("too few repetitions: n=%d and %d", d.Base.N, d.Other.N)
 			counts[n]++
-			few = append(few, item{Text: d.Metric.String() + ": " + n})
+			few = append(few, item{Text: d.String() + ": " + n})
 		}
 	}
 	if len(few) == len(t.Rows) && len(counts) == 1 {
@@ -170,7 +170,7 @@ func differenceRow(d MetricDifference) []field {
 			finding.Text, finding.Tone = string(d.Finding)+": better", good
 		}
 	}
-	return []field{{Text: clean(d.Metric.String())}, {Text: medianText(d.Base)}, {Text: medianText(d.Other)}, {Text: changeText(d.Change)}, {Text: p}, finding}
+	return []field{{Text: clean(d.String())}, {Text: medianText(d.Base)}, {Text: medianText(d.Other)}, {Text: changeText(d.Change)}, {Text: p}, finding}
 }
 
 // medianText is a median, and how far its interval reaches where it has one: in
