@@ -73,7 +73,14 @@ func printPlan(w io.Writer, p *experiment.Plan) error {
 		}
 		fmt.Fprintf(w, "components: %s\n", strings.Join(parts, ", "))
 	}
-	fmt.Fprintf(w, "order: %s, seed %d, repetitions %d\n\n", p.Order, p.Seed, p.Repetitions)
+	fmt.Fprintf(w, "order: %s, seed %d, repetitions %d\n", p.Order, p.Seed, p.Repetitions)
+	if p.Repeat != nil {
+		fmt.Fprintf(w, "  repetitions: %s; cells and time are the most there can be\n", p.Repeat)
+	}
+	if p.Retry > 0 {
+		fmt.Fprintf(w, "  an invalid cell runs again, at most %d times; the time is without that\n", p.Retry)
+	}
+	fmt.Fprintln(w)
 
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "#\tcell\trepetition")
