@@ -111,7 +111,7 @@ func facts(run *store.Reader) []string {
 	}
 	e := run.Environment
 	cells := fmt.Sprintf("%d of %d cells measured: %d valid, %d degraded, %d invalid",
-		len(run.Cells), max(len(run.Plan.Cells), len(run.Cells)), count[measure.Valid], count[measure.Degraded], count[measure.Invalid])
+		len(run.Cells), len(run.Cells)+len(run.Missing()), count[measure.Valid], count[measure.Degraded], count[measure.Invalid])
 	machines := fmt.Sprintf("%d nodes", len(e.Nodes))
 	if len(e.Nodes) == 1 {
 		machines = "1 node"
