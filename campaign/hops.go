@@ -3,7 +3,6 @@ package campaign
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -155,7 +154,7 @@ func (c *cellRun) hopBooks(side string, components ...string) []*measure.HopBook
 func (c *cellRun) serves(broker string, shared bool) func(int) (int, string) {
 	instances := len(c.wiring.addresses(broker))
 	return func(customer int) (int, string) {
-		client := fmt.Sprintf("bela-c%d-%x-%x", customer, c.wiring.run, c.wiring.attempt)
+		client := protocol.CustomerClient(customer, c.wiring.run, c.wiring.attempt)
 		if shared || instances == 0 {
 			return -1, client
 		}

@@ -150,7 +150,7 @@ func (c *Crowd) makeReceivers() {
 func (c *Crowd) dial(ctx context.Context, r *receiver) (transport.Conn, error) {
 	conn, err := c.dialer.Dial(ctx, transport.Options{
 		Address:  c.spec.Brokers[r.number%len(c.spec.Brokers)],
-		ClientID: fmt.Sprintf("bela-c%d-%x-%x", r.number, c.spec.Run, c.spec.Cell),
+		ClientID: protocol.CustomerClient(r.number, c.spec.Run, c.spec.Cell),
 		User:     c.spec.User,
 		Password: c.spec.Password,
 		Bind:     c.spec.Bind,
