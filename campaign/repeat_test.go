@@ -202,3 +202,27 @@ component "sidecar" {
 		t.Errorf("summary %+v with %d cells, want one invalid and one missing", summary, len(run.Cells))
 	}
 }
+
+// Ctrl-C during a second attempt must leave the first one where it can be
+// looked into, and a run that opens: the cell itself has no result then.
+func TestInterruptedRetryKeepsTheFirstAttempt(t *testing.T) {
+	r := newRig(t, inExperiment(simplest, "retry = 1")+`
+component "sidecar" {
+  on      = node.worker
+  command = ["/bin/sh", "-c", "echo cannot find the license; exit 1"]
+}`, nil)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	r.events.on = func(e event.Event) {
+		if c, ok := e.Data.(event.CellStarted); ok && c.Cell.Attempt == 2 {
+			cancel(campaign.ErrInterrupted)
+		}
+	}
+	summary, run, _ := r.run(t, ctx)
+	if summary.Status != campaign.Interrupted || summary.Missing != 1 || len(run.Cells) != 0 || len(run.Missing()) != 1 {
+		t.Errorf("summary %+v with %d cells, want the cell missing", summary, len(run.Cells))
+	}
+	assertSetAside(t, run)
+	if table, err := os.ReadFile(filepath.Join(r.root, "cells.csv")); err != nil || strings.Count(string(table), "\n") != 1 {
+		t.Errorf("cells.csv must not have the attempt that was put aside (%v):\n%s", err, table)
+	}
+}
