@@ -28,6 +28,7 @@ func TestCompare(t *testing.T) {
 		{"3 and 5 apart: 2 of 56", latency, []float64{1, 2, 3}, []float64{7, 8, 9, 10, 11}, Higher, false, 2.0 / 56, number(3.5), &no},
 		{"one and one: the difference is shown, and nothing is claimed", latency, []float64{2}, []float64{3}, NoEvidence, true, 0, number(0.5), nil},
 		{"all alike: nothing to test", latency, []float64{5, 5, 5, 5}, []float64{5, 5, 5, 5}, NoEvidence, false, 1, number(0), nil},
+		{"30 alike, where p is no longer exact", latency, make([]float64, 30), make([]float64, 30), NoEvidence, false, 1, number(0), nil},
 		{"no drops, then some: no percentage of 0", metric(t, "dropped"), []float64{0, 0, 0, 0}, []float64{5, 6, 7, 8}, Higher, false, 2.0 / 70, nil, &no},
 		{"one side without numbers", latency, []float64{1, 2}, nil, NotMeasured, false, 0, nil, nil},
 	} {

@@ -100,7 +100,7 @@ func comparisonRemarks(c Comparison) []section {
 		}
 		conditions.Items = append(conditions.Items, i)
 	}
-	alone := section{Title: "Cells of one run only"}
+	alone := section{Title: "Measured in one run only"}
 	for _, name := range c.BaseOnly {
 		alone.Items = append(alone.Items, item{Text: "base: " + name})
 	}
@@ -217,6 +217,7 @@ func reading(c Comparison) section {
 		s.Items = append(s.Items, item{Text: fmt.Sprintf(format, args...)})
 	}
 	say("base and other are medians over repetitions (n): the run, not the message, is the sample. Metrics of a component are summed over its instances.")
+	say("A finding is about these runs. Repetitions of a run follow one another, so whatever else changed on the machines between the runs counts as well; run the base again to see how much.")
 	if reached := confidences(c); len(reached) > 0 {
 		say("± is how far the median's interval reaches to its farther end. It holds the median with a confidence of %s.", strings.Join(reached, ", "))
 	} else {
