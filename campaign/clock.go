@@ -96,11 +96,16 @@ func (m *member) apply(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("node %s: %w", m.name(), err)
 	}
-	clock := protocol.Clock{Offset: fit.Offset, Drift: fit.Drift, At: fit.Epoch}
+	clock := axisOf(fit)
 	m.clock.mu.Lock()
 	m.clock.applied = clock
 	m.clock.mu.Unlock()
 	return m.ask(ctx, askLimit, protocol.TypeClock, clock, nil)
+}
+
+// axisOf is the time axis that a fit makes for an agent.
+func axisOf(fit measure.ClockFit) protocol.Clock {
+	return protocol.Clock{Offset: fit.Offset, Drift: fit.Drift, At: fit.Epoch}
 }
 
 // axis corrects the times that one agent took in a cell, with all that is known

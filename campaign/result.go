@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"bela/agents/protocol"
 	"bela/event"
 	"bela/experiment"
 	"bela/measure"
@@ -142,7 +143,7 @@ func (r *result) latencies() {
 			}
 		}
 		for _, slice := range b.Customers.Service {
-			r.service.Merge(r.corrected(slice, s.Node, r.window.from+(r.window.to-r.window.from)/2))
+			r.service.Merge(r.corrected(slice, s.Node, r.middle(slice.Second+protocol.ServiceSeconds/2)))
 		}
 	}
 	r.series(seconds)

@@ -233,6 +233,11 @@ func TestLatencySlices(t *testing.T) {
 		if len(r.Service) != 2 || service != -5e6 { // half of −10 ms, and 0; warm-up left out
 			t.Errorf("service %v in %d slices", service, len(r.Service))
 		}
+		for _, s := range r.Service {
+			if s.Second != 0 {
+				t.Errorf("service times of the first %d seconds are in a slice from %d on", protocol.ServiceSeconds, s.Second)
+			}
+		}
 		closeCrowd(t, h.Crowd)
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"bela/agents/protocol"
 	"bela/measure"
 )
 
@@ -13,8 +14,8 @@ import (
 type shard struct {
 	mu      sync.Mutex
 	latency map[slice]*measure.Histogram
-	service map[int]*measure.Histogram // by source, measured messages
-	recent  *measure.Histogram         // latencies since the last sample
+	service map[slice]*measure.Histogram // of measured messages, by the first of protocol.ServiceSeconds
+	recent  *measure.Histogram           // latencies since the last sample
 }
 
 // slice is a second of the load and a device node.
@@ -36,14 +37,15 @@ func (s *shard) record(w *window, m receipt, source int, measured bool) {
 	s.recent.Record(latency)
 	histogram(&s.latency, at).Record(latency)
 	if measured {
-		histogram(&s.service, source).Record(m.received - m.Actual)
+		at.second -= at.second % protocol.ServiceSeconds
+		histogram(&s.service, at).Record(m.received - m.Actual)
 	}
 }
 
 // histogram is a map's histogram under a key, made where there is none.
-func histogram[K comparable](m *map[K]*measure.Histogram, k K) *measure.Histogram {
+func histogram(m *map[slice]*measure.Histogram, k slice) *measure.Histogram {
 	if *m == nil {
-		*m = make(map[K]*measure.Histogram)
+		*m = make(map[slice]*measure.Histogram)
 	}
 	h := (*m)[k]
 	if h == nil {
@@ -69,31 +71,31 @@ func recentLatency(shards []shard) *measure.Histogram {
 	return all
 }
 
-// slices of all shards, by second and source; and service times by source.
+// mergeShards puts latencies and service times of all shards together, by second
+// and source.
 func mergeShards(shards []shard) (latency, service []measure.LatencySlice) {
-	var bySlice map[slice]*measure.Histogram
-	var bySource map[int]*measure.Histogram
+	var latencies, services map[slice]*measure.Histogram
 	for i := range shards {
 		s := &shards[i]
 		s.mu.Lock()
 		for k, h := range s.latency {
-			histogram(&bySlice, k).Merge(h)
+			histogram(&latencies, k).Merge(h)
 		}
 		for k, h := range s.service {
-			histogram(&bySource, k).Merge(h)
+			histogram(&services, k).Merge(h)
 		}
 		s.mu.Unlock()
 	}
-	for k, h := range bySlice {
-		latency = append(latency, measure.LatencySlice{Second: k.second, Source: k.source, Latency: h})
+	return inOrder(latencies), inOrder(services)
+}
+
+func inOrder(all map[slice]*measure.Histogram) []measure.LatencySlice {
+	var result []measure.LatencySlice
+	for k, h := range all {
+		result = append(result, measure.LatencySlice{Second: k.second, Source: k.source, Latency: h})
 	}
-	for k, h := range bySource {
-		service = append(service, measure.LatencySlice{Source: k, Latency: h})
-	}
-	order := func(a, b measure.LatencySlice) int {
+	slices.SortFunc(result, func(a, b measure.LatencySlice) int {
 		return cmp.Or(cmp.Compare(a.Second, b.Second), cmp.Compare(a.Source, b.Source))
-	}
-	slices.SortFunc(latency, order)
-	slices.SortFunc(service, order)
-	return latency, service
+	})
+	return result
 }
