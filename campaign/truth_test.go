@@ -182,6 +182,31 @@ func TestStallShowsInFull(t *testing.T) {
 	}
 }
 
+// A customer that reads more slowly than messages come makes a queue grow. It
+// must show in latencies that grow to what the arithmetic says, and be told as
+// a cell that is not steady.
+func TestSlowCustomer(t *testing.T) {
+	const slow = 20_000 // bytes/s for each of the four customers
+	r := relay(t, false, 0, "[0]", "-slow", fmt.Sprint(slow))
+	c := r.cells[0].Cell
+	// 300 bytes of payload, and 12.5 of MQTT's header and the topic.
+	want := offered*4/4*312.5/slow*1000 - 4000
+	t.Logf("p50 %.0f ms, max %.0f ms, want a max of %.0f ms; %+v", *c.Latency.P50, *c.Latency.Max, want, c.Reasons)
+	if math.Abs(*c.Latency.Max-want) > 0.15*want {
+		t.Errorf("the last message waited for %.0f ms, want %.0f", *c.Latency.Max, want)
+	}
+	if c.Ledger.Dropped != 0 {
+		t.Errorf("%d dropped, with time enough to pass on all", c.Ledger.Dropped)
+	}
+	steady := true
+	for _, reason := range c.Reasons {
+		steady = steady && reason.Code != "not_steady"
+	}
+	if steady {
+		t.Errorf("no reason says that the cell is not steady: %+v", c.Reasons)
+	}
+}
+
 // above counts the values above a bound.
 func above(h *measure.Histogram, ns float64) (n int64) {
 	for i := range h.Count() {

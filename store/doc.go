@@ -11,7 +11,7 @@
 //	events.jsonl     every event
 //	metrics.lp.gz    line protocol, as InfluxDB gets it
 //	cells/<nnn>/     summary.json, latency.hist, service.hist, lateness.hist,
-//	                 ledger.json, series.json, logs/
+//	                 ledger.json.gz, clocks.json.gz, series.csv, logs/
 //	cells.csv components.csv series.csv   copies of what is in cells/
 //	lock             held while a controller writes
 package store

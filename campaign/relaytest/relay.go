@@ -244,6 +244,7 @@ func (k *link) other(to chan *packet) chan *packet {
 // write passes packets on in their order, each when it is due.
 func (k *link) write(to net.Conn, from chan *packet, ordered bool) {
 	defer k.cut()
+	var free time.Time // when a slow wire has passed on what it had
 	for {
 		var p *packet
 		select {
@@ -259,11 +260,16 @@ func (k *link) write(to net.Conn, from chan *packet, ordered bool) {
 			}
 			k.relay.mu.Unlock()
 		}
+		if slow := k.relay.orders.slow; slow > 0 && p.message != nil {
+			// In virtual time, so that late wake-ups do not add up.
+			if free.Before(due) {
+				free = due
+			}
+			free = free.Add(time.Duration(int64(len(p.data)) * int64(time.Second) / slow))
+			due = free
+		}
 		if !k.wait(due.Sub(k.relay.now())) || !k.pass(to, p) {
 			return // cut: what is on the way is lost
-		}
-		if slow := k.relay.orders.slow; slow > 0 && p.message != nil {
-			k.wait(time.Duration(int64(len(p.data)) * int64(time.Second) / slow))
 		}
 	}
 }
