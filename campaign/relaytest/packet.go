@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 
@@ -53,7 +54,7 @@ func readPacket(r *bufio.Reader) ([]byte, error) {
 
 // noEOF keeps an end inside a packet apart from one between two.
 func noEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err
