@@ -57,6 +57,8 @@ func (a *agent) handle(ctx context.Context, f protocol.Frame) (any, error) {
 		return nil, nil
 	case protocol.TypeCollect:
 		return a.load.collect(), nil
+	case protocol.TypeCalibrate:
+		return with(f, func(c protocol.Calibrate) (any, error) { return a.calibrate(ctx, c) })
 	case protocol.TypeShutdown:
 		a.clear("shutdown") // the session ends the agent once the answer is out
 		return nil, nil

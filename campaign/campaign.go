@@ -131,6 +131,7 @@ func (r *runner) onTestbed(ctx context.Context) (err error) {
 	if err := r.testbed.open(ctx, r.Agents); err != nil {
 		return &nodeError{err}
 	}
+	r.calibrate(ctx)
 	if err := r.recordEnvironment(ctx); err != nil {
 		return err
 	}

@@ -62,6 +62,7 @@ func (c *cellRun) run(ctx context.Context) error {
 	defer c.cause(nil)
 	stopWatch := c.watch(ctx)
 	defer stopWatch()
+	c.warnCapacity()
 
 	err := c.phase(ctx, event.PhaseClean, cleanLimit, c.clean)
 	if err != nil {

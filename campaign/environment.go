@@ -58,7 +58,7 @@ func (m *member) environment() store.NodeEnvironment {
 			CPUModel: f.CPUModel, CPUs: f.CPUs, MemoryTotal: f.Memory, Virtual: welcome.Virtual, BootID: f.BootID,
 			MaxProcs: welcome.MaxProcs, OpenFilesSoft: f.OpenFilesSoft, OpenFilesHard: f.OpenFilesHard, LocalPorts: f.LocalPorts,
 		},
-		Cgroup: f.Cgroup, AgentVersion: welcome.Agent, HostKey: m.node.HostKey(),
+		Cgroup: f.Cgroup, AgentVersion: welcome.Agent, HostKey: m.node.HostKey(), Generator: m.generator,
 	}
 	if fit, err := m.clock.fit(); err == nil {
 		e.ClockOffsetNS, e.ClockErrorNS = &fit.Offset, &fit.Error

@@ -50,7 +50,7 @@ func gossip(t *testing.T) (url string, heard func() bool) {
 // keeps secret: not in the run directory, not in an event, not in any process's
 // command line.
 func TestEnvironmentIsWholeAndKeepsSecrets(t *testing.T) {
-	r := newRig(t, fmt.Sprintf(small, "[2]", `
+	r := newRig(t, strings.Replace(fmt.Sprintf(small, "[2]", `
 variable "password" {
   type      = string
   sensitive = true
@@ -63,7 +63,7 @@ component "sidecar" {
   on      = node.worker
   env     = { PASSWORD = "p-${var.password}", KEY = var.key }
   command = ["/bin/sh", "-c", "[ -n \"$PASSWORD\" ] && [ -n \"$KEY\" ] && echo sidecar has both; sleep 60"]
-}`), nil, "password="+plantedPassword, "key="+plantedKey, "measure=2s")
+}`), "seed = 7", "seed = 7\n  calibrate = true", 1), nil, "password="+plantedPassword, "key="+plantedKey, "measure=2s")
 	url, heard := gossip(t)
 	r.config.InfluxDB = &influx.Config{URL: url, Org: "o", Bucket: "b", Token: plantedToken}
 	r.config.Environment.Controller = campaign.Controller()
@@ -105,6 +105,10 @@ component "sidecar" {
 		}
 		if n.Role == "" || n.Group == "" || n.Address == "" || n.SSH == "" || n.User == "" || n.MaxProcs < 1 || n.OpenFilesHard == 0 || len(n.AgentSHA256) != 64 {
 			t.Errorf("%s is not described: %+v", n.Name, n)
+		}
+		// One device of ten messages a second on each node with devices.
+		if g := n.Generator; (g != nil) != (n.Role == "iot") || g != nil && (g.PlannedRate != 10 || g.Rate <= 0 || g.LatenessP99MS == nil) {
+			t.Errorf("%s: generator %+v", n.Name, g)
 		}
 		if !strings.HasPrefix(n.HostKey, "SHA256:") {
 			t.Errorf("%s: host key %q", n.Name, n.HostKey)

@@ -13,6 +13,7 @@ import (
 	"bela/event"
 	"bela/nodes"
 	"bela/provision"
+	"bela/store"
 )
 
 // Deadlines of what is done to a node outside a cell.
@@ -41,6 +42,8 @@ type member struct {
 	ours   bool   // an agent of this run was started here
 	clock  clockKeeper
 	meter  nodeMeter
+	// generator is its load generator as it was calibrated; nil where it was not.
+	generator *store.Generator
 
 	mu      sync.Mutex
 	client  *client.Client

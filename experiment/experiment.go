@@ -60,6 +60,7 @@ func (l *loader) experimentBlock(b *hclsyntax.Block) {
 	if n, ok := r.whole("retry", 0, maxRetry); ok {
 		l.plan.Retry = int(n)
 	}
+	l.plan.Calibrate, _ = r.truth("calibrate")
 	l.plan.Order = OrderAsWritten
 	if order, ok := r.choice("order", string(OrderAsWritten), string(OrderShuffled)); ok {
 		l.plan.Order = Order(order)

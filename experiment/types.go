@@ -269,6 +269,9 @@ type Plan struct {
 	Order       Order `json:"order"`
 	// Retry is how often an invalid cell is run again.
 	Retry int `json:"retry,omitempty"`
+	// Calibrate asks to measure, before the first cell, what each node's load
+	// generator can do.
+	Calibrate bool `json:"calibrate,omitempty"`
 	// Repeat says when the repetitions are enough; nil where all of them run.
 	Repeat     *Repeat     `json:"repeat,omitempty"`
 	Dimensions []string    `json:"dimensions"`

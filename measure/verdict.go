@@ -40,6 +40,9 @@ type Thresholds struct {
 	// one is a lateness like any other.
 	GCPausePercent float64
 	GCPauseMaxMS   float64
+	// GeneratorPercent of what a node's generator could do when it was
+	// calibrated, with a network that costs nothing; a real one needs the rest.
+	GeneratorPercent float64
 	// Steady: medians of the first and the last third of the window may differ
 	// by this factor, or by SteadyFloorMS if that is more.
 	SteadyFactor  float64
@@ -65,6 +68,7 @@ func DefaultThresholds() Thresholds {
 		AgentCPUPercent:    80,
 		GCPausePercent:     1,
 		GCPauseMaxMS:       10,
+		GeneratorPercent:   80,
 		SteadyFactor:       2,
 		SteadyFloorMS:      1,
 		WarmUpSeconds:      steadyBatch,
@@ -96,6 +100,17 @@ type NodeHealth struct {
 	GCPauseMaxMS    float64
 }
 
+// GeneratorLoad is what a node's generator has to do in a cell beside what it
+// could do when it was calibrated, in messages a second.
+type GeneratorLoad struct {
+	Node    string
+	Planned float64
+	Capable float64
+}
+
+// Percent is planned over capable.
+func (g GeneratorLoad) Percent() float64 { return 100 * g.Planned / g.Capable }
+
 // Evidence is what a cell's verdict is made of. A nil pointer and an empty list
 // are evidence that was not taken; it does not speak against the cell.
 type Evidence struct {
@@ -114,6 +129,8 @@ type Evidence struct {
 	Negative  int64
 	Nodes     []NodeLoad
 	Health    []NodeHealth
+	// Generators were calibrated before the run.
+	Generators []GeneratorLoad
 	// SharedMachine says that all nodes are on one machine (the loopback lab),
 	// so that each shows the load of all.
 	SharedMachine bool
@@ -352,6 +369,18 @@ func (t Thresholds) networkRules() []Rule {
 	}
 }
 
+// Overplanned names the nodes whose generators are planned to do more than they
+// should.
+func (t Thresholds) Overplanned(all []GeneratorLoad) []string {
+	var over []string
+	for _, g := range all {
+		if p := g.Percent(); !(p <= t.GeneratorPercent) {
+			over = append(over, fmt.Sprintf("%.4g of %.4g msg/s on %s", g.Planned, g.Capable, g.Node))
+		}
+	}
+	return over
+}
+
 // agentRules are about agents with devices or customers: of the others nothing
 // is timed.
 func (t Thresholds) agentRules() []Rule {
@@ -367,6 +396,9 @@ func (t Thresholds) agentRules() []Rule {
 		}
 	}
 	return []Rule{
+		{"generator_capacity", Degraded, fmt.Sprintf("above %g %% of the rate that a node's generator held when it was calibrated", t.GeneratorPercent), func(e *Evidence) (string, bool) {
+			return list("planned", t.Overplanned(e.Generators))
+		}},
 		{"agent_cpu", Degraded, fmt.Sprintf("above %g %% of the CPUs of a node with devices or customers", t.AgentCPUPercent),
 			loaded("CPU use of bela's agent on", func(n NodeHealth) (string, bool) {
 				return fmt.Sprintf("%.3g %%", n.AgentCPU), n.AgentCPU > t.AgentCPUPercent

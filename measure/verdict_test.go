@@ -19,9 +19,10 @@ func sound() Evidence {
 		OfferedRate: number(100), AchievedRate: number(99.5),
 		Lateness: number(1), LatencyP50: number(5), ClockError: number(0.1),
 		Latencies: 1000, Negative: 1,
-		Nodes:    []NodeLoad{{"worker-1", 80, 1}},
-		Health:   []NodeHealth{{Node: "worker-1"}, {Node: "iot-1", Load: true, AgentCPU: 79, GCPausePercent: 0.9, GCPauseMaxMS: 9}},
-		FirstP50: number(5), LastP50: number(6),
+		Nodes:      []NodeLoad{{"worker-1", 80, 1}},
+		Generators: []GeneratorLoad{{"iot-1", 80, 100}},
+		Health:     []NodeHealth{{Node: "worker-1"}, {Node: "iot-1", Load: true, AgentCPU: 79, GCPausePercent: 0.9, GCPauseMaxMS: 9}},
+		FirstP50:   number(5), LastP50: number(6),
 	}
 }
 
@@ -67,6 +68,8 @@ func TestJudge(t *testing.T) {
 		{"connections are a node's own, also on the lab", func(e *Evidence) {
 			e.SharedMachine, e.Health[1].ConnectionsLost = true, 2
 		}, Degraded, "connections_lost", "lost on iot-1 2"},
+		{"81 % of what the generator can do", func(e *Evidence) { e.Generators[0].Planned = 81 }, Degraded, "generator_capacity", "planned 81 of 100 msg/s on iot-1 (degraded above 80 %"},
+		{"a generator that held nothing", func(e *Evidence) { e.Generators[0].Capable = 0 }, Degraded, "generator_capacity", "80 of 0 msg/s"},
 		{"the generator fills its node", func(e *Evidence) { e.Health[1].AgentCPU = 81 }, Degraded, "agent_cpu", "iot-1 81 % (degraded above 80 %"},
 		{"a busy agent without load times nothing", func(e *Evidence) { e.Health[0].AgentCPU, e.Health[0].GCPauseMaxMS = 95, 50 }, Valid, "", ""},
 		{"garbage collection takes 1.1 % of the time", func(e *Evidence) { e.Health[1].GCPausePercent = 1.1 }, Degraded, "agent_gc", "iot-1 1.1 % of the window"},

@@ -63,4 +63,18 @@ type NodeEnvironment struct {
 	// ClockOffsetNS is the testbed's time minus the node's at the start.
 	ClockOffsetNS *int64 `json:"clock_offset_ns,omitempty"`
 	ClockErrorNS  *int64 `json:"clock_error_ns,omitempty"`
+	// Generator is what its load generator could do before the run, where that
+	// was asked for and it runs devices.
+	Generator *Generator `json:"generator,omitempty"`
+}
+
+// Generator is a node's load generator as it was calibrated: with a network that
+// costs nothing.
+type Generator struct {
+	// PlannedRate is the largest of all cells, in messages a second, and
+	// LatenessP99MS how late the messages were at it; nil where none was sent.
+	PlannedRate   float64  `json:"planned_rate_msg_s"`
+	LatenessP99MS *float64 `json:"lateness_p99_ms,omitempty"`
+	// Rate is the largest that it held.
+	Rate float64 `json:"rate_msg_s"`
 }

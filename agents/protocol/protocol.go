@@ -39,6 +39,7 @@ const (
 	TypeStatus           Type = "load.status"
 	TypeStop             Type = "load.stop"
 	TypeCollect          Type = "load.collect"
+	TypeCalibrate        Type = "load.calibrate"
 	TypeShutdown         Type = "shutdown"
 
 	TypeOK    Type = "ok"
@@ -258,6 +259,25 @@ type Start struct {
 	At      int64         `json:"at_ns"` // testbed time
 	Warmup  time.Duration `json:"warmup"`
 	Measure time.Duration `json:"measure"`
+}
+
+// Calibrate asks what the node's generator can do when the network costs
+// nothing. Nothing may be prepared meanwhile.
+type Calibrate struct {
+	// Devices give the number of devices, their QoS and their payloads.
+	Devices DevicesSpec `json:"devices"`
+	// Rate is the largest that is planned for all of them, in messages a second.
+	Rate float64 `json:"rate_msg_s"`
+	// Limit is how long it may take in all.
+	Limit time.Duration `json:"limit"`
+}
+
+// Calibrated answers TypeCalibrate.
+type Calibrated struct {
+	// Rate is the largest that was held, in messages a second; 0 where none was.
+	Rate float64 `json:"rate_msg_s"`
+	// LatenessP99NS is of the messages at the planned rate; nil where none was sent.
+	LatenessP99NS *int64 `json:"lateness_p99_ns,omitempty"`
 }
 
 // LoadStatus answers TypeStatus.
