@@ -9,9 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 
+	"bela/event"
 	"bela/measure"
 	"bela/store"
 )
@@ -180,6 +185,69 @@ func TestStallShowsInFull(t *testing.T) {
 	if c.Cell.Ledger.Dropped != 0 {
 		t.Errorf("%d dropped: a stall loses nothing", c.Cell.Ledger.Dropped)
 	}
+}
+
+// When the generator itself stands still, nothing is sent, and a tool that
+// counts from the actual sending would see nothing wrong (coordinated omission).
+// Latency counts from the intended time, so the standstill must show in full,
+// and the verdict must say whose fault it was.
+func TestGeneratorStallIsNotHidden(t *testing.T) {
+	r := newRig(t, fmt.Sprintf(clocked, "5s"), nil)
+	var once sync.Once
+	var stalls sync.WaitGroup
+	r.events.on = func(e event.Event) {
+		if p, ok := e.Data.(event.PhaseStarted); ok && p.Phase == event.PhaseMeasure {
+			once.Do(func() { stalls.Go(func() { stopAgent(t, r, "iot-1", time.Second, 2*time.Second) }) })
+		}
+	}
+	_, run, err := r.run(t, t.Context())
+	stalls.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := run.Result(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	above, service := above(c.Latency, 500e6), above(c.Service, 500e6)
+	t.Logf("latency max %.0f ms with %d above 500 ms, service %d above; %+v", *c.Cell.Latency.Max, above, service, c.Cell.Reasons)
+	// iot-1 runs half of the devices.
+	if want := 1.5 * offered / 2; *c.Cell.Latency.Max < 1900 || math.Abs(float64(above)-want) > 0.2*want {
+		t.Errorf("max %.0f ms and %d above 500 ms, want 2 s and about %.0f", *c.Cell.Latency.Max, above, want)
+	}
+	if l := c.Cell.Ledger; !l.Closed || l.Intended != 5*offered || l.Delivered+l.Unsent != l.Intended {
+		t.Errorf("ledger %+v", l)
+	}
+	if float64(service) > 0.1*float64(above) {
+		t.Errorf("%d service times above 500 ms: those count from the actual sending", service)
+	}
+	if !strings.Contains(fmt.Sprint(c.Cell.Reasons), "generator_late") {
+		t.Errorf("the generator is not blamed: %+v", c.Cell.Reasons)
+	}
+}
+
+// stopAgent stops a node's agent after a while, for a while.
+func stopAgent(t *testing.T, r *rig, node string, after, length time.Duration) {
+	time.Sleep(after) // into the measured window
+	for _, p := range processes(t, "BELA_LAB="+r.lab.ID()) {
+		if !strings.Contains(p, " serve ") || !strings.Contains(p, "/"+node+"/") {
+			continue
+		}
+		pid, err := strconv.Atoi(p[:strings.IndexByte(p, ' ')])
+		if err != nil {
+			t.Errorf("process %q: %v", p, err)
+			return
+		}
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Errorf("stop %s: %v", p, err)
+		}
+		time.Sleep(length)
+		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+			t.Errorf("continue %s: %v", p, err)
+		}
+		return
+	}
+	t.Errorf("node %s has no agent to stop", node)
 }
 
 // A customer that reads more slowly than messages come makes a queue grow. It
