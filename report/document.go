@@ -119,11 +119,36 @@ func facts(run *store.Reader) []string {
 	if e.Lab {
 		machines += ", all on this machine (loopback lab)"
 	}
-	return []string{
+	all := []string{
 		"run " + clean(state(run)),
 		cells,
 		fmt.Sprintf("%s; seed %d; bela %s", machines, e.Seed, clean(e.BelaVersion)),
 	}
+	if g := generators(e.Nodes); g != "" {
+		all = append(all, g)
+	}
+	return all
+}
+
+// generators says how near the load generators are to what they could do when
+// they were calibrated: of the node that is nearest. It is empty where none was.
+func generators(nodes []store.NodeEnvironment) string {
+	var nearest *store.NodeEnvironment
+	share := func(n *store.NodeEnvironment) float64 { return n.Generator.PlannedRate / n.Generator.Rate }
+	for i := range nodes {
+		if n := &nodes[i]; n.Generator != nil && (nearest == nil || share(n) > share(nearest)) {
+			nearest = n
+		}
+	}
+	if nearest == nil {
+		return ""
+	}
+	g := nearest.Generator
+	s := fmt.Sprintf("load generators, calibrated before the run: at most %.4g msg/s planned where %.4g were held (%s)", g.PlannedRate, g.Rate, clean(nearest.Name))
+	if g.LatenessP99MS != nil {
+		s += fmt.Sprintf(", late by %.3g ms at p99", *g.LatenessP99MS)
+	}
+	return s
 }
 
 // state is the run's beginning and how it ended.
