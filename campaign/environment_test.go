@@ -89,6 +89,7 @@ component "sidecar" {
 		t.Errorf("the component did not get its secrets: %q, %v", log, err)
 	}
 
+	assertSelfWatch(t, r)
 	env := run.Environment
 	c := env.Controller
 	if c.Hostname == "" || c.OS == "" || c.Kernel == "" || c.Arch != runtime.GOARCH || c.CPUs < 1 || c.MemoryTotal <= 0 ||
@@ -117,6 +118,20 @@ component "sidecar" {
 		if n.ClockOffsetNS == nil || n.ClockErrorNS == nil || *n.ClockErrorNS <= 0 || *n.ClockErrorNS > 1e9 || max(*n.ClockOffsetNS, -*n.ClockOffsetNS) > *n.ClockErrorNS {
 			t.Errorf("%s: clock off by %v, error %v", n.Name, n.ClockOffsetNS, n.ClockErrorNS)
 		}
+	}
+}
+
+// assertSelfWatch demands that the agents' own numbers arrive in the events.
+func assertSelfWatch(t *testing.T, r *rig) {
+	t.Helper()
+	watched := make(map[string]bool)
+	for _, e := range r.events.list() {
+		if n, ok := e.Data.(event.NodeSample); ok && n.AgentGoroutines > 0 && n.AgentScheduling != nil && n.RunQueue > 0 {
+			watched[n.Node] = true
+		}
+	}
+	if len(watched) != 5 {
+		t.Errorf("%d of 5 agents watch themselves", len(watched))
 	}
 }
 
