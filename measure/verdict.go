@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -250,10 +251,10 @@ func (t Thresholds) loadRules() []Rule {
 				return "", false
 			}
 			share := *e.AchievedRate / *e.OfferedRate
-			return fmt.Sprintf("achieved %.4g of %.4g msg/s offered, %.4g %%", *e.AchievedRate, *e.OfferedRate, 100*share), share < least
+			return fmt.Sprintf("achieved %s of %s msg/s offered, %.4g %%", brief(*e.AchievedRate), brief(*e.OfferedRate), 100*share), share < least
 		}
 	}
-	late := func(e *Evidence) string { return fmt.Sprintf("generator lateness p99 is %.3g ms", *e.Lateness) }
+	late := func(e *Evidence) string { return fmt.Sprintf("generator lateness p99 is %s ms", brief(*e.Lateness)) }
 	return []Rule{
 		{"load_not_achieved", Invalid, fmt.Sprintf("below %g %% of the offered rate", 100*t.AchievedInvalid), achieved(t.AchievedInvalid)},
 		{"load_not_achieved", Degraded, fmt.Sprintf("below %g %% of the offered rate", 100*t.AchievedDegraded), achieved(t.AchievedDegraded)},
@@ -268,7 +269,7 @@ func (t Thresholds) loadRules() []Rule {
 				return "", false
 			}
 			if e.LatencyP50 != nil && *e.Lateness > *e.LatencyP50 && *e.Lateness > t.LatenessFloorMS {
-				return late(e) + fmt.Sprintf(" beside a median latency of %.3g ms", *e.LatencyP50), true
+				return late(e) + fmt.Sprintf(" beside a median latency of %s ms", brief(*e.LatencyP50)), true
 			}
 			return late(e), *e.Lateness > t.LatenessDegradedMS
 		}},
@@ -277,7 +278,7 @@ func (t Thresholds) loadRules() []Rule {
 				return "", false
 			}
 			low, high := min(*e.FirstP50, *e.LastP50), max(*e.FirstP50, *e.LastP50)
-			return fmt.Sprintf("the median latency went from %.3g ms in the first third of the window to %.3g ms in the last", *e.FirstP50, *e.LastP50),
+			return fmt.Sprintf("the median latency went from %s ms in the first third of the window to %s ms in the last", brief(*e.FirstP50), brief(*e.LastP50)),
 				high > t.SteadyFactor*low && high-low > t.SteadyFloorMS
 		}},
 		{"warmup_too_short", Degraded, fmt.Sprintf("if the transient ends more than %g s after the warm-up, and the latency changes with it by more than %g %% and by more than the quartiles of the steady seconds lie apart", t.WarmUpSeconds, 100*t.WarmUpShare), func(e *Evidence) (string, bool) {
@@ -290,8 +291,8 @@ func (t Thresholds) loadRules() []Rule {
 				needed, then = "more than "+needed, "later"
 			}
 			change := math.Abs(w.First - w.Steady)
-			return fmt.Sprintf("the warm-up is %d s and the transient %s (MSER-5): the median latency is %.3g ms in the first %d s measured and %.3g ms %s",
-					w.Given, needed, w.First, steadyBatch, w.Steady, then),
+			return fmt.Sprintf("the warm-up is %d s and the transient %s (MSER-5): the median latency is %s ms in the first %d s measured and %s ms %s",
+					w.Given, needed, brief(w.First), steadyBatch, brief(w.Steady), then),
 				float64(w.Needed-w.Given) > t.WarmUpSeconds && change > t.WarmUpShare*math.Abs(w.Steady) && change > w.Spread
 		}},
 	}
@@ -303,7 +304,7 @@ func (t Thresholds) clockRules() []Rule {
 			if e.ClockError == nil || e.LatencyP50 == nil {
 				return "", false
 			}
-			return fmt.Sprintf("the clock error of %.3g ms beside a median latency of %.3g ms", *e.ClockError, *e.LatencyP50), *e.ClockError > *e.LatencyP50
+			return fmt.Sprintf("the clock error of %s ms beside a median latency of %s ms", brief(*e.ClockError), brief(*e.LatencyP50)), *e.ClockError > *e.LatencyP50
 		}},
 		{"clock_step", Degraded, "if any clock steps during the cell", func(e *Evidence) (string, bool) {
 			return list("clock stepped on", e.ClockSteps)
@@ -375,7 +376,7 @@ func (t Thresholds) Overplanned(all []GeneratorLoad) []string {
 	var over []string
 	for _, g := range all {
 		if p := g.Percent(); !(p <= t.GeneratorPercent) {
-			over = append(over, fmt.Sprintf("%.4g of %.4g msg/s on %s", g.Planned, g.Capable, g.Node))
+			over = append(over, fmt.Sprintf("%s of %s msg/s on %s", brief(g.Planned), brief(g.Capable), g.Node))
 		}
 	}
 	return over
@@ -405,7 +406,7 @@ func (t Thresholds) agentRules() []Rule {
 			})},
 		{"agent_gc", Degraded, fmt.Sprintf("above %g %% of the window, or above %g ms at once, on a node with devices or customers", t.GCPausePercent, t.GCPauseMaxMS),
 			loaded("garbage collection stopped bela's agent on", func(n NodeHealth) (string, bool) {
-				return fmt.Sprintf("%.3g %% of the window, %.3g ms at once", n.GCPausePercent, n.GCPauseMaxMS),
+				return fmt.Sprintf("%.3g %% of the window, %s ms at once", n.GCPausePercent, brief(n.GCPauseMaxMS)),
 					n.GCPausePercent > t.GCPausePercent || n.GCPauseMaxMS > t.GCPauseMaxMS
 			})},
 	}
@@ -422,4 +423,13 @@ func list(what string, names []string) (string, bool) {
 		names = names[:10]
 	}
 	return what + " " + strings.Join(names, ", ") + more, true
+}
+
+// brief is a number with three significant digits, and with all those before the
+// point: 0.123, 12.3, 1234.
+func brief(v float64) string {
+	if math.Abs(v) >= 100 {
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(v, 'g', 3, 64)
 }
