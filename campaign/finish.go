@@ -1,0 +1,117 @@
+package campaign
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"bela/agents/protocol"
+	"bela/event"
+)
+
+// The steps of a cell from the start of load to its end.
+
+// until waits for a point in testbed time while it keeps an eye on the clocks.
+func (c *cellRun) until(ctx context.Context, p event.Phase, length, at int64) error {
+	c.emit(event.PhaseStarted{Position: c.cell.Position, Phase: p, Limit: time.Duration(length), Fixed: true})
+	for {
+		left := time.Duration(at - controllerClock())
+		if left <= 0 {
+			return nil
+		}
+		if err := sleep(ctx, min(left, probeInterval)); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+		// One probe of each clock a second; it also renews the agents' lease.
+		err := c.each(ctx, c.testbed.members, func(ctx context.Context, m *member) error { return m.probe(ctx, 1) })
+		if err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+	}
+}
+
+// drain waits until everything published has been delivered, or the limit.
+func (c *cellRun) drain(ctx context.Context) error {
+	began := time.Now()
+	said := began
+	for {
+		published, pending, delivered, err := c.totals(ctx)
+		left := published*int64(c.fanOut()) - delivered
+		switch {
+		case err != nil && context.Cause(ctx) == nil:
+			return err
+		case err == nil && pending == 0 && left <= 0:
+			if said != began {
+				c.waiting(event.PhaseDrain)
+			}
+			return nil
+		case err == nil && time.Since(said) > time.Second:
+			said = time.Now()
+			c.waiting(event.PhaseDrain, fmt.Sprintf("%d deliveries", max(left, 0)), fmt.Sprintf("%d acknowledgements", pending))
+		}
+		err = sleep(ctx, statusEvery)
+		if _, limit := errors.AsType[*limitError](err); limit {
+			return nil // what has not come by now was dropped
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// totals asks for the measured messages' counts.
+func (c *cellRun) totals(ctx context.Context) (published, pending, delivered int64, err error) {
+	for _, m := range c.loaders() {
+		var s protocol.LoadStatus
+		if err := m.ask(ctx, askLimit, protocol.TypeStatus, nil, &s); err != nil {
+			return 0, 0, 0, err
+		}
+		published += s.Published
+		pending += s.Pending
+		delivered += s.Delivered
+	}
+	return published, pending, delivered, nil
+}
+
+// collect stops the load and fetches the books, and reads the clocks once more.
+func (c *cellRun) collect(ctx context.Context) error {
+	c.collectHops(ctx)
+	c.books = make(map[string]*protocol.Collected)
+	var mu sync.Mutex
+	return c.each(ctx, c.loaders(), func(ctx context.Context, m *member) error {
+		if err := m.ask(ctx, askLimit, protocol.TypeStop, nil, nil); err != nil {
+			return err
+		}
+		books := new(protocol.Collected)
+		if err := m.ask(ctx, c.cell.Phases.Collect, protocol.TypeCollect, nil, books); err != nil {
+			return err
+		}
+		mu.Lock()
+		c.books[m.name()] = books
+		mu.Unlock()
+		return m.probe(ctx, probesAround)
+	})
+}
+
+// stop ends load and components in reverse order of their start and fetches
+// their logs.
+func (c *cellRun) stop(ctx context.Context) error {
+	all := c.wiring.components()
+	slices.Reverse(all)
+	var errs []error
+	for _, p := range all {
+		m := c.testbed.find(p.node)
+		err := m.ask(ctx, p.spec.StopTimeout+askLimit, protocol.TypeStopComponent, protocol.ComponentStop{Name: p.spec.Name, Instance: p.spec.Instance}, nil)
+		if err == nil {
+			c.emit(event.ComponentState{Position: c.cell.Position, Component: p.spec.Name, Instance: p.spec.Instance, Node: p.node, State: "stopped"})
+		}
+		errs = append(errs, err)
+	}
+	errs = append(errs, c.each(ctx, c.testbed.members, func(ctx context.Context, m *member) error {
+		return errors.Join(m.ask(ctx, stopLimit, protocol.TypeReset, nil, nil), c.fetchLogs(ctx, m))
+	}))
+	return errors.Join(errs...)
+}
