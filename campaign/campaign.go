@@ -73,7 +73,6 @@ type Summary struct {
 type runner struct {
 	Config
 	*stream
-	store    *store.Run
 	testbed  *testbed
 	password string
 	attempts uint32
@@ -91,7 +90,7 @@ type runner struct {
 func Run(ctx context.Context, cfg Config) (Summary, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r := &runner{Config: cfg, store: cfg.Store, password: rand.Text(), planned: len(cfg.Plan.Cells)}
+	r := &runner{Config: cfg, password: rand.Text(), planned: len(cfg.Plan.Cells)}
 	record := newRecord(cfg.Store, cfg.Plan.Experiment)
 	r.stream = &stream{now: cfg.Now, journal: record, sinks: cfg.Sinks, failed: func(err error) { cancel(&recordError{err}) }}
 	checked := r.openInflux(ctx, record)
@@ -110,7 +109,7 @@ func Run(ctx context.Context, cfg Config) (Summary, error) {
 	<-checked
 	summary.InfluxDB = record.close(context.WithoutCancel(ctx))
 	r.emit(event.RunFinished{
-		Status: int(summary.Status), Reason: summary.Reason, Directory: r.store.Dir(),
+		Status: int(summary.Status), Reason: summary.Reason, Directory: r.Store.Dir(),
 		Valid: summary.Valid, Degraded: summary.Degraded, Invalid: summary.Invalid, Missing: summary.Missing,
 	})
 	status := int(summary.Status)
@@ -176,7 +175,7 @@ func (r *runner) newCell(cell experiment.Cell, attempt int) *cellRun {
 	c := &cellRun{
 		runner: r, cell: cell, ref: cellRef(cell),
 		wiring: wiring{
-			cell: cell, seed: r.Plan.Seed, run: crc32.ChecksumIEEE([]byte(r.store.Name())), attempt: r.attempts,
+			cell: cell, seed: r.Plan.Seed, run: crc32.ChecksumIEEE([]byte(r.Store.Name())), attempt: r.attempts,
 			address:  func(node string) string { return r.testbed.find(node).node.Address() },
 			user:     "bela",
 			password: r.password,
@@ -236,7 +235,7 @@ func (r *runner) onAgentEvent(m *member, e protocol.Event) {
 }
 
 func (r *runner) newTestbed() *testbed {
-	t := &testbed{run: r.store.Name(), stream: r.stream, onEvent: r.onAgentEvent}
+	t := &testbed{run: r.Store.Name(), stream: r.stream, onEvent: r.onAgentEvent}
 	for _, target := range r.Targets {
 		t.members = append(t.members, &member{target: target, meter: nodeMeter{node: target.Name}})
 	}
@@ -245,7 +244,7 @@ func (r *runner) newTestbed() *testbed {
 
 func (r *runner) started() event.RunStarted {
 	e := event.RunStarted{
-		Run: r.store.Name(), Experiment: r.Plan.Experiment, Directory: r.store.Dir(),
+		Run: r.Store.Name(), Experiment: r.Plan.Experiment, Directory: r.Store.Dir(),
 		Dimensions: r.Plan.Dimensions, Lab: r.Lab, Expected: r.Plan.Expected,
 	}
 	seen := make(map[string]bool)
@@ -294,7 +293,7 @@ func (r *runner) summarize(err error) Summary {
 	_, nodeTrouble := errors.AsType[*nodeError](err)
 	switch {
 	case errors.Is(err, ErrInterrupted):
-		s.Status, s.Reason = Interrupted, "interrupted; the nodes are clean and finished cells are kept"
+		s.Status, s.Reason = Interrupted, "interrupted; finished cells are kept"
 	case nodeTrouble:
 		// Each node's own trouble has been told; here one stands for all.
 		first, more, _ := strings.Cut(err.Error(), "\n")

@@ -29,7 +29,7 @@ func (r *runner) recordEnvironment(ctx context.Context) error {
 		}
 		env.Nodes = append(env.Nodes, node)
 	}
-	if err := r.store.WriteEnvironment(env); err != nil {
+	if err := r.Store.WriteEnvironment(env); err != nil {
 		return &recordError{err}
 	}
 	return nil

@@ -33,7 +33,7 @@ func (c *cellRun) fetchLogs(ctx context.Context, m *member) error {
 			continue
 		}
 		// The store makes the name safe: it is the node's word.
-		local, err := c.store.CreateLog(c.cell.Position, m.name()+"-"+f.Name())
+		local, err := c.Store.CreateLog(c.cell.Position, m.name()+"-"+f.Name())
 		if err != nil {
 			return &recordError{err}
 		}

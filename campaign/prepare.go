@@ -97,7 +97,7 @@ func (c *cellRun) probeFrom(ctx context.Context, m *member) error {
 		}
 		if err := sleep(ctx, probeEvery); err != nil {
 			return fmt.Errorf("no message from node %s reached a customer after %d tries (%w): see the components' logs in %s",
-				m.name(), n, err, filepath.Join(c.store.Dir(), "cells", cellName(c.cell), "logs"))
+				m.name(), n, err, filepath.Join(c.Store.Dir(), "cells", cellName(c.cell), "logs"))
 		}
 	}
 }

@@ -43,12 +43,12 @@ func (r *runner) runCell(ctx context.Context, cell experiment.Cell) error {
 
 // attempt makes one attempt at a cell and makes its result durable.
 func (r *runner) attempt(ctx context.Context, c *cellRun, earlier []measure.Attempt) (measure.Cell, error) {
-	if err := r.store.Journal(c.entry(store.CellStarted)); err != nil {
+	if err := r.Store.Journal(c.entry(store.CellStarted)); err != nil {
 		return measure.Cell{}, &recordError{err}
 	}
 	if n := len(earlier); n > 0 {
 		// Only now: the journal does not call the cell done any more.
-		if err := r.store.SetAside(c.cell.Position, earlier[n-1].Attempt); err != nil {
+		if err := r.Store.SetAside(c.cell.Position, earlier[n-1].Attempt); err != nil {
 			return measure.Cell{}, &recordError{err}
 		}
 	}
@@ -59,18 +59,18 @@ func (r *runner) attempt(ctx context.Context, c *cellRun, earlier []measure.Atte
 	if err := context.Cause(ctx); err != nil {
 		entry := c.entry(store.CellFailed)
 		entry.Reason = err.Error()
-		return measure.Cell{}, first(err, r.store.Journal(entry))
+		return measure.Cell{}, first(err, r.Store.Journal(entry))
 	}
 	record := c.record(failure)
 	if len(earlier) > 0 {
 		record.Cell.Attempts = slices.Concat(earlier, []measure.Attempt{outcome(record.Cell)})
 	}
-	if err := r.store.WriteCell(record); err != nil {
+	if err := r.Store.WriteCell(record); err != nil {
 		return measure.Cell{}, &recordError{err}
 	}
 	entry := c.entry(store.CellDone)
 	entry.Verdict = record.Cell.Verdict
-	if err := r.store.Journal(entry); err != nil {
+	if err := r.Store.Journal(entry); err != nil {
 		return measure.Cell{}, &recordError{err}
 	}
 	r.emit(event.CellFinished{Cell: c.ref, Result: record.Cell})
@@ -105,7 +105,7 @@ func (r *runner) enough(repetition, ran int) (bool, error) {
 	}
 	text := fmt.Sprintf("%d repetitions are enough: the 95 %% interval of the median of %s is within ±%.3g %% in every cell; %d planned cells are not needed",
 		repetition, p.Until, 100*p.Within, len(r.Plan.Cells)-ran)
-	if err := r.store.Journal(store.Entry{Kind: store.RepetitionsEnough, Repetition: repetition, Reason: text}); err != nil {
+	if err := r.Store.Journal(store.Entry{Kind: store.RepetitionsEnough, Repetition: repetition, Reason: text}); err != nil {
 		return false, &recordError{err}
 	}
 	r.planned = ran

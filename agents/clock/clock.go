@@ -62,9 +62,6 @@ func (c *Clock) Local() int64 {
 // Set says how testbed time follows from local time from now on.
 func (c *Clock) Set(axis protocol.Clock) { c.axis.Store(&axis) }
 
-// Axis is what was last given to Set.
-func (c *Clock) Axis() protocol.Clock { return *c.axis.Load() }
-
 // Now is the testbed's time in nanoseconds since the Unix epoch.
 func (c *Clock) Now() int64 { return c.FromLocal(c.Local()) }
 

@@ -60,11 +60,8 @@ func NewBuilder(o Options) (*Builder, error) {
 	return b, nil
 }
 
-// Size is the length of every payload in bytes.
-func (b *Builder) Size() int { return b.size }
-
 // Append appends the payload of e to dst. It allocates nothing where dst has
-// room for Size bytes.
+// room for the size that the builder was made for.
 func (b *Builder) Append(dst []byte, e Envelope) []byte {
 	start := len(dst)
 	dst = append(dst, prefix...)

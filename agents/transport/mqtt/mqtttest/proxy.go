@@ -21,7 +21,6 @@ type Proxy struct {
 
 	mu      sync.Mutex
 	pairs   map[net.Conn]net.Conn
-	refuses bool
 	running sync.WaitGroup
 }
 
@@ -54,13 +53,6 @@ func (p *Proxy) Freeze() { p.frozen.Store(true) }
 // Thaw lets new bytes through again.
 func (p *Proxy) Thaw() { p.frozen.Store(false) }
 
-// Refuse closes every new connection at once, or no longer does.
-func (p *Proxy) Refuse(yes bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.refuses = yes
-}
-
 // Cut breaks all connections, and says how many.
 func (p *Proxy) Cut() int {
 	p.mu.Lock()
@@ -80,15 +72,9 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return
 		}
-		p.mu.Lock()
-		refuses := p.refuses
-		p.mu.Unlock()
 		broker, err := net.Dial("tcp", p.target)
-		if err != nil || refuses {
+		if err != nil {
 			_ = client.Close()
-			if err == nil {
-				_ = broker.Close()
-			}
 			continue
 		}
 		// Small buffers, so that a frozen wire soon is a full one.
