@@ -28,6 +28,18 @@ type Inputs struct {
 	// Hosts are other machines for the node groups (-inventory): they replace
 	// the group's hosts, spares and count.
 	Hosts map[string][]string
+	// HostsFor gives the same for a group that Hosts does not have, by its name
+	// and role; nil, or an answer of nil, is none.
+	HostsFor func(group string, role Role) []string
+}
+
+// hostsFor gives the machines from outside of one group; ok is false where there are none.
+func (in Inputs) hostsFor(group string, role Role) (hosts []string, ok bool) {
+	if hosts, ok = in.Hosts[group]; ok || in.HostsFor == nil {
+		return hosts, ok
+	}
+	hosts = in.HostsFor(group, role)
+	return hosts, hosts != nil
 }
 
 // Experiment is an experiment file that was read and found to be right.

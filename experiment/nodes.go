@@ -96,15 +96,16 @@ func (l *loader) nodeBlock(b *hclsyntax.Block, name string) NodeGroup {
 	if r.has("hosts") && g.Hosts != nil && len(g.Hosts) == 0 {
 		r.wrong("hosts", "the list is empty", "give at least one host, or count alone for the loopback lab")
 	}
-	if len(g.Spares) > 0 && len(g.Hosts) == 0 && l.in.Hosts[name] == nil {
+	others, replaced := l.in.hostsFor(name, g.Role)
+	if len(g.Spares) > 0 && len(g.Hosts) == 0 && !replaced {
 		r.wrong("spares", "spares stand in for hosts, and none are given")
 	}
-	if hosts, ok := l.in.Hosts[name]; ok {
-		l.checkHosts(r.what, hcl.Range{Filename: "-inventory"}, hosts, nil)
-		if len(hosts) == 0 || len(hosts) > maxNodes {
-			l.m.error(hcl.Range{Filename: "-inventory"}, fmt.Sprintf("node %q has %d hosts; 1 to %d are legal", name, len(hosts), maxNodes))
+	if replaced {
+		l.checkHosts(r.what, hcl.Range{Filename: "-inventory"}, others, nil)
+		if len(others) == 0 || len(others) > maxNodes {
+			l.m.error(hcl.Range{Filename: "-inventory"}, fmt.Sprintf("node %q has %d hosts; 1 to %d are legal", name, len(others), maxNodes))
 		}
-		g.Hosts, g.Spares, counted = slices.Clone(hosts), nil, false
+		g.Hosts, g.Spares, counted = slices.Clone(others), nil, false
 	}
 	g.Count = len(g.Hosts)
 	if counted && len(g.Hosts) > 0 && int(count) != len(g.Hosts) {

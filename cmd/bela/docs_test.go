@@ -45,7 +45,7 @@ func TestReadmeCommands(t *testing.T) {
 // A link that leads nowhere costs a newcomer the first ten minutes.
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#: ]+)(#[^)]*)?\)`)
-	for _, name := range []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/metrics.md", "docs/influxdb.md", "docs/experiment-file.md", "docs/performance.md"} {
+	for _, name := range []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/metrics.md", "docs/influxdb.md", "docs/experiment-file.md", "docs/inventories.md", "docs/performance.md"} {
 		for _, m := range link.FindAllStringSubmatch(page(t, name), -1) {
 			if _, err := os.Stat(filepath.Join("../..", filepath.Dir(name), m[1])); err != nil {
 				t.Errorf("%s: the link to %s leads nowhere", name, m[1])
@@ -65,5 +65,29 @@ func TestReadmeInventory(t *testing.T) {
 	write(t, filepath.Join(dir, "lab.hcl"), inventory)
 	if status, out := bela(t, dir, "validate", shipped(t, "qos1.hcl"), "-inventory", "lab.hcl"); status != 0 {
 		t.Errorf("status %d\n%s", status, out)
+	}
+}
+
+// A user copies an inventory from the page; each must be read, and give machines to
+// all four groups of a shipped experiment.
+func TestInventoriesInTheDocs(t *testing.T) {
+	examples := regexp.MustCompile("(?s)```(hcl|ini|yaml|sshconfig|xml)\n(.*?)```").FindAllStringSubmatch(page(t, "docs/inventories.md"), -1)
+	if len(examples) != 5 {
+		t.Fatalf("%d examples, want one of each format", len(examples))
+	}
+	for _, example := range examples {
+		t.Run(example[1], func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, filepath.Join(dir, "machines"), example[2]) // its name says nothing
+			status, out := bela(t, dir, "plan", shipped(t, "quick.hcl"), "-inventory", "machines")
+			for _, group := range []string{"master (", "worker (", "iot (", "customer ("} {
+				if !strings.Contains(out, group) {
+					t.Errorf("no machines for %s", group)
+				}
+			}
+			if status != 0 || strings.Contains(out, "loopback lab") || t.Failed() {
+				t.Errorf("status %d\n%s", status, out)
+			}
+		})
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"bela/experiment"
-	"bela/nodes"
 )
 
 // flags is a command's flag set; flags may stand before, between and after the
@@ -95,32 +94,6 @@ func (f *flags) file() *fileFlags {
 	ff := new(fileFlags)
 	f.Var(&ff.vars, "var", "set a variable, as `NAME=VALUE`; may be repeated")
 	ff.varFile = f.String("var-file", "", "set variables from a `FILE` with lines name = value")
-	ff.inventory = f.String("inventory", "", "take the machines from `FILE` instead of the experiment's hosts")
+	ff.inventory = f.String("inventory", "", "take the machines from `FILE` instead of the experiment's hosts: HCL, an Ansible inventory, an ssh_config or an RSpec; a format before it, as in ini:FILE, forces that")
 	return ff
-}
-
-// load reads the experiment, with the machines of the inventory if there is one.
-func (ff *fileFlags) load(a *app, path string) (*experiment.Experiment, *nodes.Inventory, error) {
-	in := experiment.Inputs{Vars: ff.vars, VarFile: *ff.varFile, Env: a.env}
-	var inventory *nodes.Inventory
-	if *ff.inventory != "" {
-		var err error
-		if inventory, err = nodes.ReadInventory(*ff.inventory); err != nil {
-			return nil, nil, &statusError{statusUsage, err}
-		}
-		in.Hosts = make(map[string][]string)
-		for _, g := range inventory.Groups {
-			for _, h := range g.Hosts {
-				in.Hosts[g.Name] = append(in.Hosts[g.Name], h.String())
-			}
-		}
-	}
-	e, err := experiment.Load(path, in)
-	if err != nil {
-		return nil, nil, &statusError{statusUsage, err}
-	}
-	if ws := e.Warnings(); len(ws) > 0 {
-		_ = ws.Format(a.err, a.width(a.err), a.color(a.err))
-	}
-	return e, inventory, nil
 }

@@ -15,7 +15,7 @@ import (
 	"bela/campaign"
 	"bela/experiment"
 	"bela/influx"
-	"bela/nodes"
+	"bela/nodes/inventory"
 	"bela/provision/agentbin"
 	"bela/report"
 	"bela/store"
@@ -37,7 +37,7 @@ func runRun(ctx context.Context, a *app, args []string) error {
 	if !slices.Contains(tui.Modes(), *view) {
 		return usageError("run: unknown view %q: use one of %s", *view, strings.Join(tui.Modes(), ", "))
 	}
-	e, inventory, err := file.load(a, rest[0])
+	e, machines, err := file.load(a, rest[0])
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func runRun(ctx context.Context, a *app, args []string) error {
 	if *dry {
 		return printPlan(a.out, plan)
 	}
-	r := &run{app: a, experiment: e, plan: plan, inventory: inventory, keep: *keep}
+	r := &run{app: a, experiment: e, plan: plan, inventory: machines, keep: *keep}
 	return r.do(ctx, *results, *view)
 }
 
@@ -62,7 +62,7 @@ type run struct {
 	*app
 	experiment *experiment.Experiment
 	plan       *experiment.Plan
-	inventory  *nodes.Inventory
+	inventory  *inventory.Inventory
 	keep       bool
 	// atOnce is what must be done even when the user wants to leave at once.
 	atOnce []func()

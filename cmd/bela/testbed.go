@@ -6,6 +6,7 @@ import (
 
 	"bela/experiment"
 	"bela/nodes"
+	"bela/nodes/inventory"
 	"bela/nodes/lab"
 )
 
@@ -25,7 +26,7 @@ func (m *machines) close() error {
 
 // machinesOf gives each node of the plan a machine: those that the file or the
 // inventory names, or a loopback lab.
-func machinesOf(ctx context.Context, plan *experiment.Plan, inventory *nodes.Inventory) (*machines, error) {
+func machinesOf(ctx context.Context, plan *experiment.Plan, inv *inventory.Inventory) (*machines, error) {
 	onLab, err := onLab(plan)
 	if err != nil {
 		return nil, err
@@ -36,7 +37,7 @@ func machinesOf(ctx context.Context, plan *experiment.Plan, inventory *nodes.Inv
 	m := new(machines)
 	for _, g := range plan.Groups {
 		for i, host := range g.Hosts {
-			t, err := target(plan, g, i, host, inventory)
+			t, err := target(plan, g, i, host, inv)
 			if err != nil {
 				return nil, err
 			}
@@ -78,40 +79,6 @@ func labMachines(ctx context.Context, plan *experiment.Plan) (*machines, error) 
 		return nil, fmt.Errorf("loopback lab: %w", err)
 	}
 	return &machines{targets: l.Targets(), lab: l}, nil
-}
-
-// target says how to reach one host: what the host's own text says comes first,
-// then its group's settings, then the inventory's, then the file's ssh block.
-func target(plan *experiment.Plan, g experiment.NodeGroup, i int, host string, inventory *nodes.Inventory) (nodes.Target, error) {
-	h, err := nodes.ParseHost(host)
-	if err != nil {
-		return nodes.Target{}, usageError("node group %q: %v", g.Name, err)
-	}
-	s := plan.SSH
-	t := nodes.Target{
-		Name: g.NodeName(i), Group: g.Name, Role: string(g.Role),
-		Host: h.Host, Port: first(h.Port, s.Port), User: first(h.User, g.User, s.User),
-		SSH: nodes.Options{
-			KeyFiles: s.KeyFiles, KnownHosts: s.KnownHosts, HostKeys: nodes.HostKeyPolicy(s.HostKeys),
-			Fingerprints: s.Fingerprints, Jump: s.Jump, ConnectTimeout: s.ConnectTimeout,
-			Keepalive: s.Keepalive, Retries: s.Retries,
-		},
-	}
-	dir := s.Directory
-	if inventory != nil {
-		if group, ok := inventory.Group(g.Name); ok {
-			t.User = first(h.User, group.User, t.User)
-		}
-		if s := inventory.SSH; s != nil {
-			t.SSH = s.Options
-			t.Port, t.User = first(t.Port, s.Port), first(t.User, s.User)
-			dir = first(s.Directory, dir)
-		}
-	}
-	// Nodes may share a machine and a login; each has a directory of its own,
-	// and no parent that would have to stay.
-	t.Directory = first(dir, nodes.DefaultDirectory) + "-" + t.Name
-	return t, nil
 }
 
 // first gives the first value that is not its type's zero.

@@ -1,4 +1,4 @@
-package nodes
+package inventory
 
 import (
 	"bytes"
@@ -11,66 +11,9 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/gocty"
+
+	"bela/nodes"
 )
-
-const (
-	// maxInventory bounds the file.
-	maxInventory = 256 << 10
-	maxHosts     = 10_000
-)
-
-// Inventory is a file that says which machines the node groups of an
-// experiment are:
-//
-//	node "worker" {
-//	  hosts = ["10.2.0.11", "bela@10.2.0.12:2222"]
-//	  user  = "bela"
-//	}
-//	ssh {
-//	  key_files = ["~/.ssh/lab"]
-//	}
-type Inventory struct {
-	// Groups are the node blocks, in the order of the file.
-	Groups []Group
-	// SSH is the ssh block; nil where there is none.
-	SSH *SSH
-}
-
-// Group is the machines of one node block.
-type Group struct {
-	Name   string
-	Hosts  []Host
-	Spares []Host
-	User   string // for the hosts that name none; may be empty
-}
-
-// SSH is an ssh block: how machines are reached where they do not say it themselves.
-type SSH struct {
-	Port      int
-	User      string
-	Directory string
-	Options   Options
-}
-
-// Group gives the group of that name.
-func (inv *Inventory) Group(name string) (Group, bool) {
-	for _, g := range inv.Groups {
-		if g.Name == name {
-			return g, true
-		}
-	}
-	return Group{}, false
-}
-
-// ReadInventory reads an inventory file. Its errors name all mistakes, each
-// with file:line.
-func ReadInventory(path string) (*Inventory, error) {
-	text, err := readBounded(path, maxInventory)
-	if err != nil {
-		return nil, fmt.Errorf("inventory: %w", err)
-	}
-	return ParseInventory(text, path)
-}
 
 // The blocks as gohcl reads them. Values stay expressions, to cite their place.
 type inventoryFile struct {
@@ -99,11 +42,16 @@ type sshBlock struct {
 	Directory      string         `hcl:"directory,optional"`
 }
 
-// ParseInventory reads the text of an inventory file; name is for its errors.
-func ParseInventory(text []byte, name string) (*Inventory, error) {
-	if len(text) > maxInventory {
-		return nil, fmt.Errorf("inventory: %s is larger than %d bytes", name, maxInventory)
-	}
+// parseHCL reads bela's own inventory:
+//
+//	node "worker" {
+//	  hosts = ["10.2.0.11", "bela@10.2.0.12:2222"]
+//	  user  = "bela"
+//	}
+//	ssh {
+//	  key_files = ["~/.ssh/lab"]
+//	}
+func parseHCL(text []byte, name string) (*Inventory, error) {
 	if err := checkTokens(text, name); err != nil {
 		return nil, err
 	}
@@ -125,7 +73,11 @@ func ParseInventory(text []byte, name string) (*Inventory, error) {
 		if v, diags := b.Hosts.Value(nil); !diags.HasErrors() && v.IsNull() {
 			r.add(b.Hosts, "node %q: hosts is missing", b.Name)
 		}
-		inv.Groups = append(inv.Groups, Group{Name: b.Name, User: b.User, Hosts: r.hosts(b.Hosts), Spares: r.hosts(b.Spares)})
+		g := Group{Name: b.Name, User: b.User, Spares: r.hosts(b.Spares)}
+		for _, h := range r.hosts(b.Hosts) {
+			g.Machines = append(g.Machines, Machine{Name: h.Host, Line: b.Hosts.Range().Start.Line, Host: h})
+		}
+		inv.Groups = append(inv.Groups, g)
 	}
 	if b := blocks.SSH; b != nil {
 		inv.SSH = r.ssh(b)
@@ -161,7 +113,7 @@ func checkTokens(text []byte, name string) error {
 		case hclsyntax.TokenIdent, hclsyntax.TokenEqual, hclsyntax.TokenComma, hclsyntax.TokenMinus, hclsyntax.TokenNewline, hclsyntax.TokenComment,
 			hclsyntax.TokenOQuote, hclsyntax.TokenQuotedLit, hclsyntax.TokenCQuote, hclsyntax.TokenEOF:
 		default:
-			wrong = fmt.Sprintf("%q: an inventory has plain values only: strings, numbers and lists", firstWords([]string{string(t.Bytes)}))
+			wrong = fmt.Sprintf("%q: an inventory has plain values only: strings, numbers and lists", clip(string(t.Bytes)))
 		}
 		if wrong != "" {
 			return fmt.Errorf("inventory: %s:%d: %s", name, t.Range.Start.Line, wrong)
@@ -216,7 +168,7 @@ func (r *inventoryReader) value(e hcl.Expression, to any) (ok bool) {
 	return true
 }
 
-func (r *inventoryReader) hosts(e hcl.Expression) []Host {
+func (r *inventoryReader) hosts(e hcl.Expression) []nodes.Host {
 	var names []string
 	if !r.value(e, &names) {
 		return nil
@@ -225,9 +177,9 @@ func (r *inventoryReader) hosts(e hcl.Expression) []Host {
 		r.add(e, "%d hosts; at most %d are taken", len(names), maxHosts)
 		return nil
 	}
-	var hosts []Host
+	var hosts []nodes.Host
 	for _, name := range names {
-		h, err := ParseHost(name)
+		h, err := nodes.ParseHost(name)
 		if err != nil {
 			r.add(e, "%v", err)
 			continue
@@ -238,7 +190,7 @@ func (r *inventoryReader) hosts(e hcl.Expression) []Host {
 }
 
 func (r *inventoryReader) ssh(b *sshBlock) *SSH {
-	s := &SSH{User: b.User, Directory: b.Directory, Options: Options{
+	s := &SSH{User: b.User, Directory: b.Directory, Options: nodes.Options{
 		KeyFiles: b.KeyFiles, KnownHosts: b.KnownHosts, Fingerprints: b.Fingerprints,
 		ConnectTimeout: r.duration(b.ConnectTimeout), Keepalive: r.duration(b.Keepalive),
 	}}
@@ -249,8 +201,8 @@ func (r *inventoryReader) ssh(b *sshBlock) *SSH {
 	}
 	var policy string
 	if r.value(b.HostKeys, &policy) {
-		switch p := HostKeyPolicy(policy); p {
-		case HostKeysStrict, HostKeysAcceptNew, HostKeysPinned:
+		switch p := nodes.HostKeyPolicy(policy); p {
+		case nodes.HostKeysStrict, nodes.HostKeysAcceptNew, nodes.HostKeysPinned:
 			s.Options.HostKeys = p
 		default:
 			r.add(b.HostKeys, "host_keys is %q, want strict, accept-new or pinned", policy)
