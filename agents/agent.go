@@ -2,6 +2,7 @@ package agents
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -44,8 +45,14 @@ const (
 	lockFile   = "run/agent.lock"
 )
 
-// eventBytes bounds the events that an agent holds for its controller.
-const eventBytes = 32 << 20
+// Bounds of the events that an agent holds for its controller: on disk, and of
+// them the newest in memory. A sample is a few KiB a second, so that the disk's
+// share holds those of more than an hour.
+const (
+	eventDir       = "run/events"
+	eventDiskBytes = 32 << 20
+	eventTailBytes = 1 << 20
+)
 
 // agent is the running state behind Serve.
 type agent struct {
@@ -53,6 +60,12 @@ type agent struct {
 	events     *eventLog
 	components *component.Supervisor
 	load       load
+	controller controller
+	instance   string // differs from that of every other agent
+	// requests are carried out beyond the connections that brought them.
+	requests sync.WaitGroup
+	// expired says that the lease ran out since the last reset.
+	expired atomic.Bool
 	// heard is the local time in nanoseconds at which a controller last spoke.
 	heard atomic.Int64
 	stop  context.CancelCauseFunc
@@ -87,7 +100,12 @@ func Serve(ctx context.Context, cfg Config) error {
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	a := &agent{Config: cfg, events: newEventLog(eventBytes), stop: cancel}
+	events, err := newEventLog(cfg.Run, cfg.Clock.Now)
+	if err != nil {
+		return err
+	}
+	defer events.close()
+	a := &agent{Config: cfg, events: events, stop: cancel, instance: rand.Text()}
 	a.load.agent = a
 	a.components = component.New(component.Options{
 		Dir: cfg.Dir, Self: cfg.Self, Now: cfg.Clock.Now, Logger: cfg.Logger,
@@ -107,6 +125,7 @@ func Serve(ctx context.Context, cfg Config) error {
 	_ = listener.Close()
 	a.clear("the agent ends")
 	tasks.Wait()
+	a.requests.Wait()
 	_ = os.Remove(pidFile)
 	if errors.Is(cause, errLease) {
 		return removeAll(cfg.Dir)
@@ -177,6 +196,7 @@ func (a *agent) watchLease(ctx context.Context) {
 			return
 		case silent >= a.Lease && !expired:
 			expired = true
+			a.expired.Store(true)
 			a.Logger.Warn("lease expired: load and components are stopped", "silent", silent)
 			a.halt("the lease expired: the controller was silent for " + silent.Round(time.Second).String())
 		case silent < a.Lease:
@@ -210,7 +230,7 @@ func (a *agent) clear(why string) {
 
 // log tells the operator something, through the controller.
 func (a *agent) log(level, text string) {
-	a.events.append(protocol.Event{Log: &protocol.LogEvent{At: a.Clock.Now(), Level: level, Text: text}})
+	a.events.log(level, "", text)
 }
 
 // removeAll takes bela off a node that nobody came back to. It removes only

@@ -78,7 +78,7 @@ func (s *served) connect(t *testing.T, run string, after uint64, onEvent func(pr
 	for {
 		conn, err := Dial(s.dir)
 		if err == nil {
-			return client.Connect(ctx, conn, protocol.Hello{Run: run, After: after}, func() int64 { return time.Now().UnixNano() }, onEvent)
+			return client.Open(ctx, conn, client.Options{Run: run, After: after, Now: func() int64 { return time.Now().UnixNano() }, OnEvent: onEvent})
 		}
 		select {
 		case <-ctx.Done():
@@ -248,24 +248,5 @@ func TestShutdown(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Fatal("the agent is still there")
-	}
-}
-
-// The log of events must stay within its bound, keep the newest and say from
-// where it holds them.
-func TestEventLogIsBounded(t *testing.T) {
-	l := newEventLog(4 << 10)
-	for range 1000 {
-		l.append(protocol.Event{Log: &protocol.LogEvent{Text: strings.Repeat("x", 100)}})
-	}
-	if l.bytes > 4<<10 {
-		t.Errorf("%d bytes, bound %d", l.bytes, 4<<10)
-	}
-	frames, last, _ := l.after(0)
-	if last != 1000 || len(frames) == 0 || l.firstHeld() != uint64(1000-len(frames)+1) {
-		t.Errorf("%d frames to number %d, first held %d", len(frames), last, l.firstHeld())
-	}
-	if frames, _, _ := l.after(1000); frames != nil {
-		t.Errorf("%d frames after the last", len(frames))
 	}
 }

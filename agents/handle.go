@@ -21,6 +21,7 @@ func (a *agent) handle(ctx context.Context, f protocol.Frame) (any, error) {
 		})
 	case protocol.TypeReset:
 		a.clear("reset")
+		a.expired.Store(false)
 		return nil, nil
 	case protocol.TypeStartComponent:
 		return with(f, func(spec protocol.ComponentSpec) (any, error) {
@@ -59,6 +60,8 @@ func (a *agent) handle(ctx context.Context, f protocol.Frame) (any, error) {
 		return a.load.collect(), nil
 	case protocol.TypeCalibrate:
 		return with(f, func(c protocol.Calibrate) (any, error) { return a.calibrate(ctx, c) })
+	case protocol.TypeSync:
+		return protocol.Synced{LastEvent: a.events.last()}, nil
 	case protocol.TypeShutdown:
 		a.clear("shutdown") // the session ends the agent once the answer is out
 		return nil, nil

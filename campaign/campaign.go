@@ -176,7 +176,7 @@ func (r *runner) newCell(cell experiment.Cell, attempt int) *cellRun {
 		runner: r, cell: cell, ref: cellRef(cell),
 		wiring: wiring{
 			cell: cell, seed: r.Plan.Seed, run: crc32.ChecksumIEEE([]byte(r.Store.Name())), attempt: r.attempts,
-			address:  func(node string) string { return r.testbed.find(node).node.Address() },
+			address:  func(node string) string { return r.testbed.find(node).ssh().Address() },
 			user:     "bela",
 			password: r.password,
 		},
@@ -213,7 +213,7 @@ func (r *runner) onAgentEvent(m *member, e protocol.Event) {
 		if !ok {
 			return
 		}
-		rates.T = -1
+		rates.T, rates.At = -1, lateAt(e.Sample.At)
 		var loads []event.Load
 		if c != nil {
 			rates.Position = c.cell.Position
@@ -226,6 +226,7 @@ func (r *runner) onAgentEvent(m *member, e protocol.Event) {
 	case e.Component != nil && c != nil:
 		c.takeExit(*e.Component, m.name())
 	case e.Log != nil:
+		r.onDisk(m, *e.Log)
 		msg := event.Message{Level: e.Log.Level, Node: m.name(), Text: e.Log.Text}
 		if c != nil {
 			msg.Position = c.cell.Position
@@ -235,7 +236,10 @@ func (r *runner) onAgentEvent(m *member, e protocol.Event) {
 }
 
 func (r *runner) newTestbed() *testbed {
-	t := &testbed{run: r.Store.Name(), stream: r.stream, onEvent: r.onAgentEvent}
+	t := &testbed{
+		run: r.Store.Name(), stream: r.stream, lease: agentLease, keep: agentKeep,
+		onEvent: r.onAgentEvent, onGap: r.onGap, onLink: r.onLink,
+	}
 	for _, target := range r.Targets {
 		t.members = append(t.members, &member{target: target, meter: nodeMeter{node: target.Name}})
 	}

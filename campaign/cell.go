@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"bela/agents/client"
 	"bela/agents/protocol"
 	"bela/event"
 	"bela/experiment"
@@ -44,6 +45,8 @@ type cellRun struct {
 	exits   []string
 	meter   *loadMeter
 	use     *useMeter
+	notes   []string
+	gaps    map[string]uint64 // events that are lost, by node
 
 	start     int64 // testbed time of the start of load; 0 before
 	window    window
@@ -114,7 +117,8 @@ func (c *cellRun) phase(ctx context.Context, p event.Phase, limit time.Duration,
 		return err
 	}
 	c.emit(event.PhaseStarted{Position: c.cell.Position, Phase: p, Limit: limit})
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, &limitError{p, limit})
+	// While a node is out of reach, the deadline stands still.
+	ctx, cancel := client.Limit(ctx, limit, c.testbed.absence.sum, &limitError{p, limit})
 	defer cancel()
 	if err := do(ctx); err != nil {
 		return fmt.Errorf("%s: %w", p, err)
@@ -145,9 +149,9 @@ func (c *cellRun) watch(ctx context.Context) (stop func()) {
 			select {
 			case <-ctx.Done():
 			case <-link.Done():
-				err := &lostError{m.name(), link.Err()}
-				c.emit(event.NodeState{Node: m.name(), State: "lost", Detail: link.Err().Error()})
-				c.cause(err)
+				lost := m.lostBy(link)
+				c.emit(event.NodeState{Node: m.name(), State: lost.state, Detail: lost.err.Error()})
+				c.cause(lost)
 			}
 		})
 	}

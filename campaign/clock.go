@@ -2,12 +2,15 @@ package campaign
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
+	"bela/agents/client"
 	"bela/agents/protocol"
+	"bela/event"
 	"bela/measure"
 	"bela/store"
 )
@@ -33,22 +36,46 @@ type clockKeeper struct {
 	applied protocol.Clock
 }
 
-// probe reads the agent's clock n times.
+// probe reads the agent's clock n times, after a lost link has come back.
 func (m *member) probe(ctx context.Context, n int) error {
 	c := m.link()
 	if c == nil {
-		return &lostError{m.name(), fmt.Errorf("its agent is not connected")}
+		return &lostError{node: m.name(), state: event.NodeLost, err: errors.New("its agent is not connected")}
 	}
-	for range n {
-		ctx, cancel := context.WithTimeout(ctx, askLimit)
-		s, err := c.Ping(ctx)
-		cancel()
-		if err != nil {
+	for n > 0 {
+		err := m.ping(ctx, c, askLimit)
+		if errors.Is(err, client.ErrAway) {
+			err = c.Await(ctx)
+		} else {
+			n--
+		}
+		switch {
+		case c.Err() != nil:
+			return m.lostBy(c)
+		case err != nil:
 			return fmt.Errorf("node %s: clock: %w", m.name(), err)
 		}
-		m.clock.add(s)
 	}
 	return nil
+}
+
+// glance reads the agent's clock once, if it answers soon.
+func (m *member) glance(ctx context.Context) error {
+	c := m.link()
+	if c == nil {
+		return nil
+	}
+	return m.ping(ctx, c, 2*probeInterval)
+}
+
+func (m *member) ping(ctx context.Context, c *client.Client, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	s, err := c.Ping(ctx)
+	if err == nil {
+		m.clock.add(s)
+	}
+	return err
 }
 
 // add keeps a sample. When there is no room, the older half is thinned out: a

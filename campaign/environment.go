@@ -51,14 +51,14 @@ func (m *member) environment() store.NodeEnvironment {
 	m.mu.Unlock()
 	f, t := m.facts, m.target
 	e := store.NodeEnvironment{
-		Name: m.name(), Role: t.Role, Group: t.Group, Address: m.node.Address(),
+		Name: m.name(), Role: t.Role, Group: t.Group, Address: m.ssh().Address(),
 		SSH: nodes.Host{User: t.User, Host: t.Host, Port: t.Port}.String(), User: f.User,
 		Host: store.Host{
 			Hostname: f.Hostname, OS: f.Distribution, Kernel: f.Kernel, Arch: f.GOARCH,
 			CPUModel: f.CPUModel, CPUs: f.CPUs, MemoryTotal: f.Memory, Virtual: welcome.Virtual, BootID: f.BootID,
 			MaxProcs: welcome.MaxProcs, OpenFilesSoft: f.OpenFilesSoft, OpenFilesHard: f.OpenFilesHard, LocalPorts: f.LocalPorts,
 		},
-		Cgroup: f.Cgroup, AgentVersion: welcome.Agent, HostKey: m.node.HostKey(), Generator: m.generator,
+		Cgroup: f.Cgroup, AgentVersion: welcome.Agent, HostKey: m.ssh().HostKey(), Generator: m.generator,
 	}
 	if fit, err := m.clock.fit(); err == nil {
 		e.ClockOffsetNS, e.ClockErrorNS = &fit.Offset, &fit.Error

@@ -20,7 +20,10 @@ type loadMeter struct {
 
 	seconds map[int64]*loadSecond
 	emitted int64 // the last second handed out
+	newest  int64 // the newest second that anybody reported
 	last    map[string]protocol.Sample
+	// away are agents whose link is lost: their seconds come when it is back.
+	away map[string]bool
 }
 
 // loadSecond is one second in the making.
@@ -35,8 +38,8 @@ type loadSecond struct {
 }
 
 // patience is how many seconds a report may be behind before its second is
-// handed out without it.
-const patience = 3
+// handed out without it: longer than it takes to notice that a link is lost.
+const patience = 12
 
 func newLoadMeter(position, agents, fanOut int, start int64, warmup, measured time.Duration) *loadMeter {
 	return &loadMeter{
@@ -44,6 +47,7 @@ func newLoadMeter(position, agents, fanOut int, start int64, warmup, measured ti
 		start: start, warmup: warmup, measure: measured,
 		seconds: make(map[int64]*loadSecond),
 		last:    make(map[string]protocol.Sample),
+		away:    make(map[string]bool),
 	}
 }
 
@@ -87,16 +91,33 @@ func (m *loadMeter) add(node string, s protocol.Sample) []event.Load {
 			sec.latency.Merge(c.Latency)
 		}
 	}
-	return m.complete(second)
+	m.newest = max(m.newest, second)
+	return m.complete(patience)
+}
+
+// link notes that an agent's link is lost or back.
+func (m *loadMeter) link(node string, lost bool) {
+	if lost {
+		m.away[node] = true
+	} else {
+		delete(m.away, node)
+	}
+}
+
+// flush hands out what is left, complete or not.
+func (m *loadMeter) flush() []event.Load {
+	clear(m.away)
+	return m.complete(-1)
 }
 
 // complete hands out the seconds that every agent has reported, and those that
 // are too old to wait for.
-func (m *loadMeter) complete(newest int64) []event.Load {
+func (m *loadMeter) complete(patience int64) []event.Load {
 	var out []event.Load
-	for second := m.emitted; second <= newest; second++ {
+	for second := m.emitted; second <= m.newest; second++ {
 		sec := m.seconds[second]
-		if sec == nil && second > newest-patience || sec != nil && sec.reports < m.agents && second > newest-patience {
+		wait := second > m.newest-patience || len(m.away) > 0
+		if wait && (sec == nil || sec.reports < m.agents) {
 			break
 		}
 		m.emitted = second + 1
@@ -119,7 +140,16 @@ func (m *loadMeter) event(second int64, s *loadSecond) event.Load {
 	q := s.latency.Quantiles()
 	l.P5, l.P50, l.P99 = q.P5, q.P50, q.P99
 	l.Lateness = s.lateness.Quantiles().P99
+	l.At = lateAt(m.start + (second+1)*int64(time.Second))
 	return l
+}
+
+// lateAt is a testbed time as a late event tells it; zero where it is not late.
+func lateAt(at int64) time.Time {
+	if controllerClock()-at < int64(5*time.Second) {
+		return time.Time{}
+	}
+	return time.Unix(0, at).UTC()
 }
 
 func (m *loadMeter) phase(second int64) event.Phase {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path"
 	"strings"
+
+	"bela/nodes"
 )
 
 // logLimit bounds what is taken of one log file.
@@ -16,12 +18,16 @@ const logLimit = 32 << 20
 // fetchLogs copies the logs of the cell's components from a node into the run
 // directory and removes the cell's directory on the node.
 func (c *cellRun) fetchLogs(ctx context.Context, m *member) error {
-	dir, err := m.node.Directory(ctx)
+	return m.overSSH(ctx, func(n *nodes.Node) error { return c.fetchLogsOver(ctx, n, m) })
+}
+
+func (c *cellRun) fetchLogsOver(ctx context.Context, n *nodes.Node, m *member) error {
+	dir, err := n.Directory(ctx)
 	if err != nil {
 		return err
 	}
 	remote := path.Join(dir, "cells", cellName(c.cell))
-	files, err := m.node.ReadDir(ctx, remote)
+	files, err := n.ReadDir(ctx, remote)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // no component ran here
 	}
@@ -37,21 +43,21 @@ func (c *cellRun) fetchLogs(ctx context.Context, m *member) error {
 		if err != nil {
 			return &recordError{err}
 		}
-		if err := m.fetch(ctx, path.Join(remote, f.Name()), local); err != nil {
+		if err := fetch(ctx, n, path.Join(remote, f.Name()), local); err != nil {
 			return err
 		}
 	}
-	return m.node.RemoveAll(ctx, remote)
+	return n.RemoveAll(ctx, remote)
 }
 
 // fetch copies one file from the node and closes out.
-func (m *member) fetch(ctx context.Context, remote string, out *os.File) error {
-	_, err := m.node.Download(ctx, remote, out, logLimit)
+func fetch(ctx context.Context, n *nodes.Node, remote string, out *os.File) error {
+	_, err := n.Download(ctx, remote, out, logLimit)
 	if cerr := out.Close(); err == nil && cerr != nil {
 		return &recordError{cerr}
 	}
 	if err != nil {
-		return fmt.Errorf("node %s: log %s: %w", m.name(), path.Base(remote), err)
+		return fmt.Errorf("node %s: log %s: %w", n.Name(), path.Base(remote), err)
 	}
 	return nil
 }

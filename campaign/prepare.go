@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"bela/agents/client"
 	"bela/agents/protocol"
 	"bela/event"
 	"bela/nodes"
@@ -191,7 +192,7 @@ func (c *cellRun) reportMissing(ctx context.Context, done <-chan struct{}) {
 // begin reads the clocks, fixes the time axis and tells every agent when load
 // starts. It is the barrier: all must have agreed before the start.
 func (c *cellRun) begin(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, askLimit, fmt.Errorf("agreeing on the start took longer than %v", askLimit))
+	ctx, cancel := client.Limit(ctx, askLimit, c.testbed.absence.sum, fmt.Errorf("agreeing on the start took longer than %v", askLimit))
 	defer cancel()
 	err := c.each(ctx, c.testbed.members, func(ctx context.Context, m *member) error {
 		if err := m.probe(ctx, probesAround); err != nil {

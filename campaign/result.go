@@ -27,6 +27,7 @@ func (c *cellRun) record(failure error) store.CellResult {
 		// Load never began: there is nothing to measure, only something to say.
 		out.Cell.StartedAt = c.Now().UTC()
 		out.Cell.Verdict, out.Cell.Reasons = measure.Invalid, []measure.Reason{failed(failure)}
+		out.Cell.Notes = c.notes
 		return out
 	}
 	r := &result{cellRun: c, out: &out, latency: new(measure.Histogram), service: new(measure.Histogram), lateness: new(measure.Histogram)}
@@ -41,6 +42,9 @@ func (c *cellRun) record(failure error) store.CellResult {
 
 // failed is the reason of a cell that ended early.
 func failed(err error) measure.Reason {
+	if lost, ok := errors.AsType[*lostError](err); ok {
+		return measure.Reason{Code: lost.code(), Verdict: measure.Invalid, Text: err.Error()}
+	}
 	return measure.Reason{Code: "cell_failed", Verdict: measure.Invalid, Text: err.Error()}
 }
 
@@ -243,10 +247,14 @@ func (r *result) verdict(failure error) {
 		Nodes: r.cellRun.use.load(), Health: r.cellRun.use.health.evidence(), SharedMachine: r.Lab, Generators: r.generators(),
 		Unenforced: r.limits, Exited: r.exits,
 		FirstP50: r.thirds[0].Quantiles().P50, LastP50: r.thirds[2].Quantiles().P50,
-		WarmUp: measure.CheckWarmUp(r.out.Series),
+		WarmUp: measure.CheckWarmUp(r.out.Series), LostEvents: r.lostEvents(),
 	}
+	cell.Notes = r.notes
 	lost, isLost := errors.AsType[*lostError](failure)
-	if isLost {
+	switch {
+	case isLost && lost.code() == "agent_lost":
+		e.LostAgents = []string{lost.Error()}
+	case isLost:
 		e.LostNodes = []string{lost.Error()}
 	}
 	cell.Verdict, cell.Reasons = measure.Judge(e)

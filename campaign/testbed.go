@@ -36,7 +36,6 @@ const (
 // member is a node of the testbed with its agent.
 type member struct {
 	target nodes.Target
-	node   *nodes.Node
 	facts  nodes.Facts
 	agent  string // the path of the agent's binary on the node; its name tells its hash
 	ours   bool   // an agent of this run was started here
@@ -46,59 +45,27 @@ type member struct {
 	generator *store.Generator
 
 	mu      sync.Mutex
+	node    *nodes.Node // the connection in use, or the last one
 	client  *client.Client
 	welcome protocol.Welcome // what the agent said of itself
 }
 
 func (m *member) name() string { return m.target.Name }
 
-// link is the conversation with the agent; nil before and after.
-func (m *member) link() *client.Client {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.client
-}
-
-// lastEvent is the number of the last event that its agent told; 0 for none.
-func (m *member) lastEvent() uint64 {
-	if c := m.link(); c != nil {
-		return c.LastEvent()
-	}
-	return 0
-}
-
-// ask sends the agent a request under a deadline and names the node in errors.
-func (m *member) ask(ctx context.Context, limit time.Duration, typ protocol.Type, req, resp any) error {
-	c := m.link()
-	if c == nil {
-		return &lostError{m.name(), errors.New("its agent is not connected")}
-	}
-	err := c.CallTimeout(ctx, limit, typ, req, resp)
-	if err == nil {
-		return nil
-	}
-	if lost := c.Err(); lost != nil {
-		return &lostError{m.name(), lost}
-	}
-	return fmt.Errorf("node %s: %w", m.name(), err)
-}
-
-// lostError is a node whose agent can no longer be reached.
-type lostError struct {
-	node string
-	err  error
-}
-
-func (e *lostError) Error() string { return fmt.Sprintf("node %s is lost: %v", e.node, e.err) }
-func (e *lostError) Unwrap() error { return e.err }
-
 // testbed is all nodes of a run, open.
 type testbed struct {
 	run     string
 	members []*member
 	stream  *stream
-	// onEvent takes the agents' events, from one goroutine a member.
+	lease   time.Duration
+	keep    time.Duration
+	// onEvent takes the agents' events, onGap the numbers of those that are lost
+	// and onLink the changes of the links, each from one goroutine a member.
 	onEvent func(*member, protocol.Event)
+	onGap   func(*member, uint64)
+	onLink  func(*member, client.Link)
+
+	absence absence
 }
 
 // open connects every node and brings up its agent, side by side. On an error it
@@ -109,25 +76,27 @@ func (t *testbed) open(ctx context.Context, source provision.Source) error {
 	return nodes.Each(ctx, t.members, fanOut, func(ctx context.Context, m *member) error {
 		err := t.openMember(ctx, m, source)
 		if err != nil {
-			t.stream.emit(event.NodeState{Node: m.name(), State: "lost", Detail: err.Error()})
+			t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeLost, Detail: err.Error()})
 		}
 		return err
 	})
 }
 
 func (t *testbed) openMember(ctx context.Context, m *member, source provision.Source) (err error) {
-	t.stream.emit(event.NodeState{Node: m.name(), State: "connecting"})
-	if m.node, err = nodes.Dial(ctx, m.target); err != nil {
+	t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeConnecting})
+	node, err := nodes.Dial(ctx, m.target)
+	if err != nil {
 		return err
 	}
-	if m.facts, err = m.node.Facts(ctx); err != nil {
+	m.setSSH(node)
+	if m.facts, err = node.Facts(ctx); err != nil {
 		return err
 	}
-	t.stream.emit(event.NodeState{Node: m.name(), State: "connected", Detail: describe(m.facts)})
-	if err = provision.Check(ctx, m.node, m.facts, source); err != nil {
+	t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeConnected, Detail: describe(m.facts)})
+	if err = provision.Check(ctx, node, m.facts, source); err != nil {
 		return err
 	}
-	pushed, agent, err := provision.Push(ctx, m.node, m.facts, source)
+	pushed, agent, err := provision.Push(ctx, node, m.facts, source)
 	if err != nil {
 		return err
 	}
@@ -139,19 +108,23 @@ func (t *testbed) openMember(ctx context.Context, m *member, source provision.So
 	if pushed {
 		detail = "agent pushed"
 	}
-	t.stream.emit(event.NodeState{Node: m.name(), State: "ready", Detail: detail})
+	t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeReady, Detail: detail})
 	return nil
 }
 
 // start starts the agent that has been pushed and begins the conversation.
 func (t *testbed) start(ctx context.Context, m *member) error {
-	err := provision.Start(ctx, m.node, provision.StartOptions{Agent: m.agent, Run: t.run, Lease: agentLease, Keep: agentKeep})
+	err := provision.Start(ctx, m.ssh(), t.startOptions(m))
 	// Where another run holds the node, nothing on it is ours to stop.
 	m.ours = nodes.KindOf(err) != nodes.InUse
 	if err != nil {
 		return err
 	}
-	return t.attach(ctx, m)
+	return t.attach(ctx, m, 0)
+}
+
+func (t *testbed) startOptions(m *member) provision.StartOptions {
+	return provision.StartOptions{Agent: m.agent, Run: t.run, Lease: t.lease, Keep: t.keep}
 }
 
 // recover brings back the members whose agent was lost, before the next cell.
@@ -166,56 +139,37 @@ func (t *testbed) recover(ctx context.Context) error {
 		if err := t.recoverMember(ctx, m); err != nil {
 			return fmt.Errorf("the lost node did not come back: %w", err)
 		}
-		t.stream.emit(event.NodeState{Node: m.name(), State: "ready", Detail: "back again"})
+		t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeReady, Detail: "back again"})
 		return nil
 	})
 }
 
 // recoverMember connects anew where the link died, and takes up the agent that
 // still runs or starts another.
-func (t *testbed) recoverMember(ctx context.Context, m *member) (err error) {
+func (t *testbed) recoverMember(ctx context.Context, m *member) error {
+	after := m.lastEvent()
 	if c := m.link(); c != nil {
 		c.Close()
 	}
-	if m.node.Err() != nil {
-		_ = m.node.Close()
-		fresh, err := nodes.Dial(ctx, m.target)
-		if err != nil {
+	if m.ssh().Err() != nil {
+		if err := m.dialAgain(ctx, m.target); err != nil {
 			return err
 		}
-		m.node = fresh
 	}
-	err = t.attach(ctx, m)
+	err := t.attach(ctx, m, after)
 	if !errors.Is(err, provision.ErrNoAgent) {
 		return err
 	}
-	// A new agent has a new clock and counts its events anew.
+	// A new agent has a new clock.
 	m.clock.forget()
 	m.meter = nodeMeter{node: m.name()}
-	m.mu.Lock()
-	m.client = nil
-	m.mu.Unlock()
-	if err := provision.Stop(ctx, m.node); err != nil { // what the dead one left
+	if err := provision.Stop(ctx, m.ssh()); err != nil { // what the dead one left
 		return err
 	}
-	return t.start(ctx, m)
-}
-
-// attach begins the conversation with the agent that runs on the node.
-func (t *testbed) attach(ctx context.Context, m *member) error {
-	conn, err := provision.Attach(ctx, m.node)
-	if err != nil {
+	if err := provision.Start(ctx, m.ssh(), t.startOptions(m)); err != nil {
 		return err
 	}
-	hello := protocol.Hello{Run: t.run, After: m.lastEvent()}
-	c, welcome, err := client.Connect(ctx, conn, hello, controllerClock, func(e protocol.Event) { t.onEvent(m, e) })
-	if err != nil {
-		return fmt.Errorf("node %s: %w", m.name(), err)
-	}
-	m.mu.Lock()
-	m.client, m.welcome = c, welcome
-	m.mu.Unlock()
-	return nil
+	return t.attach(ctx, m, after)
 }
 
 // release stops and removes every agent and closes the connections. It does all
@@ -229,28 +183,46 @@ func (t *testbed) release(ctx context.Context, keepAgent bool) error {
 }
 
 func (t *testbed) releaseMember(ctx context.Context, m *member, keepAgent bool) error {
-	if m.node == nil {
+	if m.ssh() == nil {
 		return nil
 	}
-	defer func() { _ = m.node.Close() }()
+	defer func() { _ = m.ssh().Close() }()
 	if !m.ours {
 		return nil
 	}
 	if c := m.link(); c != nil {
-		// A polite end; what it does not do, provision.Stop does.
-		_ = c.CallTimeout(ctx, askLimit, protocol.TypeShutdown, nil, nil)
+		if c.Err() == nil {
+			// A polite end; what it does not do, provision.Stop does.
+			_ = c.CallTimeout(ctx, askLimit, protocol.TypeShutdown, nil, nil)
+		}
 		c.Close()
 	}
 	var left provision.RemoveOptions
 	if keepAgent {
 		left.KeepAgent = m.agent
 	}
-	if err := provision.Remove(ctx, m.node, left); err != nil {
+	err := m.removeFrom(ctx, left)
+	if err != nil {
 		t.stream.emit(event.Message{Level: "error", Node: m.name(), Text: "not clean: " + err.Error(), Next: "run `bela clean` with this experiment when the node is back"})
 		return err
 	}
-	t.stream.emit(event.NodeState{Node: m.name(), State: "clean"})
+	t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeClean})
 	return nil
+}
+
+// removeFrom takes bela off the node, over a new connection where the one in use
+// is lost.
+func (m *member) removeFrom(ctx context.Context, o provision.RemoveOptions) error {
+	if m.ssh().Err() == nil {
+		err := provision.Remove(ctx, m.ssh(), o)
+		if nodes.KindOf(err) != nodes.LinkLost {
+			return err
+		}
+	}
+	if err := m.dialAgain(ctx, m.target); err != nil {
+		return err
+	}
+	return provision.Remove(ctx, m.ssh(), o)
 }
 
 // find gives the member of a name; the plan guarantees that there is one.

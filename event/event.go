@@ -58,7 +58,7 @@ type RunStarted struct {
 // NodeState is a change of a node.
 type NodeState struct {
 	Node string `json:"node"`
-	// State is connecting, connected, ready (its agent answers), lost or clean.
+	// State is one of the states of nodes (node.go).
 	State  string `json:"state"`
 	Detail string `json:"detail,omitempty"`
 }
@@ -135,6 +135,8 @@ type NodeSample struct {
 	AgentCPU    float64           `json:"agent_cpu_mcpu"`
 	AgentMemory float64           `json:"agent_memory_mib"`
 	Components  []ComponentSample `json:"components,omitempty"`
+	// At is when the second ended, where the event is late; zero where it is not.
+	At time.Time `json:"at,omitzero"`
 	// RunQueue is how many threads ran or waited for a CPU at the end of the
 	// second.
 	RunQueue int `json:"run_queue"`
@@ -180,6 +182,8 @@ type Load struct {
 	Position int   `json:"position"`
 	T        int   `json:"t_s"`
 	Phase    Phase `json:"phase"`
+	// At is when the second ended, where the event is late; zero where it is not.
+	At time.Time `json:"at,omitzero"`
 	// Connected devices and customers.
 	Devices   int `json:"devices"`
 	Customers int `json:"customers"`

@@ -1,6 +1,7 @@
 package influx
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -64,7 +65,7 @@ func NewEncoder(experiment, run string) *Encoder {
 // returns the extended buffer. An event without numbers appends nothing. The
 // per-second events allocate nothing beyond dst.
 //
-// A point's time is its event's, to the microsecond, with the last three digits
+// A point's time is its event's, or the second's where the event was late, to the microsecond, with the last three digits
 // of the event's number as nanoseconds: two events of the same instant stay two
 // points, and encoding a run again gives the same points again.
 func (e *Encoder) Append(dst []byte, ev event.Event) []byte {
@@ -75,8 +76,10 @@ func (e *Encoder) Append(dst []byte, ev event.Event) []byte {
 	case event.CellStarted:
 		e.cells[d.Cell.Position] = e.cellTags(d.Cell)
 	case event.NodeSample:
+		ev.Time = cmp.Or(d.At, ev.Time)
 		e.nodeSample(&l, ev, &d)
 	case event.Load:
+		ev.Time = cmp.Or(d.At, ev.Time)
 		e.load(&l, ev, &d)
 	case event.CellFinished:
 		e.cells[d.Cell.Position] = e.cellTags(d.Cell)

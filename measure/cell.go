@@ -59,6 +59,9 @@ type Cell struct {
 	Components []Component `json:"components"`
 	Outcomes   []Outcome   `json:"expectations,omitempty"`
 
+	// Notes are what happened in the cell and does not speak against it.
+	Notes []string `json:"notes,omitempty"`
+
 	// Attempts are all attempts at the cell, in order, this one last; empty
 	// where the first one stood.
 	Attempts []Attempt `json:"attempts,omitempty"`

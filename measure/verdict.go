@@ -117,6 +117,8 @@ func (g GeneratorLoad) Percent() float64 { return 100 * g.Planned / g.Capable }
 type Evidence struct {
 	Ledger       Ledger
 	LostNodes    []string // lost during the cell
+	LostAgents   []string // lost during the cell, on nodes that are there
+	LostEvents   []string // nodes of which samples are lost
 	MissingBooks []string // agents whose books could not be collected
 	OfferedRate  *float64 // messages a second
 	AchievedRate *float64 // messages a second
@@ -203,7 +205,7 @@ func gravity(v Verdict) int {
 // Rules are the verdict's rules, an invalid one before the degraded one of the
 // same code.
 func (t Thresholds) Rules() []Rule {
-	return slices.Concat(t.bookRules(), t.loadRules(), t.clockRules(), t.hostRules(), t.networkRules(), t.agentRules())
+	return slices.Concat(t.bookRules(), t.linkRules(), t.loadRules(), t.clockRules(), t.hostRules(), t.networkRules(), t.agentRules())
 }
 
 func (t Thresholds) bookRules() []Rule {

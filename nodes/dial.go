@@ -83,6 +83,7 @@ func (d *dialer) connect(ctx context.Context) (_ *Node, err error) {
 		}
 	}()
 	var client *ssh.Client
+	var heard *pulse // of the last hop
 	for i, h := range d.hops {
 		var conn net.Conn
 		if client == nil {
@@ -93,13 +94,15 @@ func (d *dialer) connect(ctx context.Context) (_ *Node, err error) {
 		if err != nil {
 			return nil, d.failed(ctx, attempt, i, false, "", err)
 		}
+		heard = newPulse(conn)
+		conn = heard
 		closers = append(closers, conn)
 		if client, err = d.login(ctx, attempt, i, conn); err != nil {
 			return nil, err
 		}
 		closers = append(closers, client)
 	}
-	n := newNode(d.target, client, closers)
+	n := newNode(d.target, client, heard, closers)
 	n.hostKey = d.hostKey
 	return n, nil
 }

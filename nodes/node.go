@@ -10,6 +10,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pkg/sftp"
@@ -26,6 +27,7 @@ type Node struct {
 	target  Target
 	client  *ssh.Client
 	closers []io.Closer // outermost connection first
+	heard   *pulse      // beneath the client
 	hostKey string      // fingerprint of the host key that was trusted
 
 	sessions chan struct{} // holds one token a session in use
@@ -44,10 +46,11 @@ type Node struct {
 
 var errClosed = errors.New("the connection was closed")
 
-func newNode(t Target, client *ssh.Client, closers []io.Closer) *Node {
+func newNode(t Target, client *ssh.Client, heard *pulse, closers []io.Closer) *Node {
 	n := &Node{
 		target:   t,
 		client:   client,
+		heard:    heard,
 		closers:  closers,
 		sessions: make(chan struct{}, maxSessions),
 		killing:  make(chan struct{}, 1),
@@ -129,26 +132,24 @@ func (n *Node) keepalive() {
 	interval := n.target.SSH.keepalive()
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
+	var asking atomic.Bool
 	for {
 		select {
 		case <-n.done:
 			return
 		case <-ticker.C:
 		}
-		answered := make(chan struct{})
-		n.workers.Go(func() {
-			defer close(answered)
-			_, _, _ = n.client.SendRequest("keepalive@openssh.com", true, nil)
-		})
-		limit := time.NewTimer(keepaliveMissed * interval)
-		select {
-		case <-n.done:
-		case <-answered: // an error comes out of client.Wait as well
-		case <-limit.C:
-			n.end(n.fail(LinkLost, fmt.Errorf("no answer to keepalives for %s", keepaliveMissed*interval),
+		if silent := n.heard.silence(); silent >= keepaliveMissed*interval {
+			n.end(n.fail(LinkLost, fmt.Errorf("no answer to keepalives for %s", silent.Round(100*time.Millisecond)),
 				"check the machine and the network in between", true))
+			return
 		}
-		limit.Stop()
+		if asking.CompareAndSwap(false, true) { // one that is under way tells as much
+			n.workers.Go(func() {
+				defer asking.Store(false)
+				_, _, _ = n.client.SendRequest("keepalive@openssh.com", true, nil) // an error comes out of client.Wait as well
+			})
+		}
 	}
 }
 

@@ -65,8 +65,9 @@ type Options struct {
 	// ConnectTimeout bounds one attempt: TCP, key exchange and login through
 	// all jumps. 0 is 10 s.
 	ConnectTimeout time.Duration
-	// Keepalive is the time between two checks of a quiet link; 0 is 5 s. The
-	// link counts as lost after three without an answer.
+	// Keepalive is the time between two checks of a quiet link; 0 is
+	// DefaultKeepalive. The link counts as lost when nothing at all came over it
+	// for three of them.
 	Keepalive time.Duration
 	// Retries is how often an attempt that failed for a transient reason is
 	// repeated; 0 is 2, negative is never.
@@ -94,9 +95,12 @@ const (
 	HostKeysPinned HostKeyPolicy = "pinned"
 )
 
+// DefaultKeepalive is the time between two checks of a quiet link. A node that
+// is gone is noticed after four of them.
+const DefaultKeepalive = 2 * time.Second
+
 const (
 	defaultConnectTimeout = 10 * time.Second
-	defaultKeepalive      = 5 * time.Second
 	keepaliveMissed       = 3
 	defaultRetries        = 2
 )
@@ -112,7 +116,7 @@ func (o Options) keepalive() time.Duration {
 	if o.Keepalive > 0 {
 		return o.Keepalive
 	}
-	return defaultKeepalive
+	return DefaultKeepalive
 }
 
 func (o Options) retries() int {

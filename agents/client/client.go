@@ -1,10 +1,13 @@
 // Package client is an agent as the controller sees it: requests answered
-// under a deadline, and a stream of events, over any pair of byte streams. It
-// knows the protocol, and neither SSH nor what an experiment is.
+// under a deadline, and a stream of events, over any pair of byte streams. A
+// conversation goes on over a new connection when one is lost: nothing that was
+// asked is lost or done twice, and every event comes once. It knows the
+// protocol, and neither SSH nor what an experiment is.
 package client
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,54 +19,167 @@ import (
 	"bela/measure"
 )
 
+// Options say how a conversation is led.
+type Options struct {
+	Run   string
+	After uint64 // the number of the last event that is known; 0 for all
+	// Now is the controller's clock in nanoseconds.
+	Now func() int64
+	// OnEvent takes events in order from one goroutine; it must return quickly.
+	OnEvent func(protocol.Event)
+	// OnGap, if given, is told how many events were lost before the next one.
+	OnGap func(events uint64)
+	// OnLink, if given, is told when a connection is lost and could not be made
+	// anew at once, and when there is one again. It is called by one goroutine at
+	// a time and must return quickly.
+	OnLink func(Link)
+	// Redial makes another connection; nil ends the conversation with its first
+	// one. An error that is a *GoneError ends it too; others are tried again.
+	Redial func(context.Context) (io.ReadWriteCloser, error)
+	// Lease is how long the agent may be out of reach, from when it was last heard
+	// of; 0 is as long as it takes.
+	Lease time.Duration
+	// Silence is how long nothing may be heard of the agent, which is asked for a
+	// sign of life five times in it, before the connection counts as lost; 0 is
+	// 10 s.
+	Silence time.Duration
+}
+
+// Link is a change of the way to the agent.
+type Link struct {
+	Up bool
+	// Away is how long the agent has not been heard of, Left how long it may
+	// still be (where Options.Lease bounds it).
+	Away, Left time.Duration
+	Err        error // why it is lost
+}
+
+// GoneError says that an agent will not come back.
+type GoneError struct{ Err error }
+
+func (e *GoneError) Error() string { return e.Err.Error() }
+func (e *GoneError) Unwrap() error { return e.Err }
+
+// AwayError is a conversation that ended because the agent was out of reach for
+// too long. Err is why the last attempt to reach it failed.
+type AwayError struct {
+	Away time.Duration
+	Err  error
+}
+
+func (e *AwayError) Error() string {
+	return fmt.Sprintf("out of reach for %v: %v", e.Away.Round(100*time.Millisecond), e.Err)
+}
+func (e *AwayError) Unwrap() error { return e.Err }
+
+// ErrSilent says that a connection stands and nothing comes over it.
+var ErrSilent = errors.New("the agent does not answer")
+
+// ErrReplaced says that another agent is there in the place of the one that was
+// spoken with.
+var ErrReplaced = errors.New("another agent is there in its place")
+
+// ErrAway is what a Ping says while the link is lost.
+var ErrAway = errors.New("the link to the agent is lost for the moment")
+
+var errClosed = errors.New("closed by the controller")
+
 // Client speaks with one agent. Its methods may be called concurrently.
 type Client struct {
-	conn    io.ReadWriteCloser
-	now     func() int64
-	onEvent func(protocol.Event)
-
-	write sync.Mutex
+	options Options
+	name    string // of the conversation
 
 	mu      sync.Mutex
+	line    *line // nil while the link is lost
+	up      chan struct{}
 	next    uint64
-	waiting map[uint64]chan answer
-	last    uint64 // the last event's number
+	waiting map[uint64]*request
+	last    uint64        // the last event's number
+	away    time.Duration // in all, without the absence that lasts
+	since   time.Time     // when the agent was last heard of, while it is away
 	err     error
 	done    chan struct{}
+	stop    context.CancelFunc // of rejoining
+}
+
+// request waits for its answer.
+type request struct {
+	frame  protocol.Frame
+	answer chan answer
 }
 
 // answer is a response and when it arrived.
 type answer struct {
 	frame protocol.Frame
 	at    int64
+	err   error
 }
 
-// Connect opens the conversation: it takes over conn, says hello and starts
-// handing events to onEvent, in order, from a goroutine of its own; onEvent must
-// return quickly. now is the controller's clock in nanoseconds.
-func Connect(ctx context.Context, conn io.ReadWriteCloser, hello protocol.Hello, now func() int64, onEvent func(protocol.Event)) (*Client, protocol.Welcome, error) {
-	c := &Client{
-		conn: conn, now: now, onEvent: onEvent,
-		waiting: make(map[uint64]chan answer),
-		last:    hello.After,
-		done:    make(chan struct{}),
+// Open begins the conversation: it takes over conn, says hello and starts
+// handing out events.
+func Open(ctx context.Context, conn io.ReadWriteCloser, o Options) (*Client, protocol.Welcome, error) {
+	if o.Silence <= 0 {
+		o.Silence = 10 * time.Second
 	}
-	go c.read()
-	hello.Version = protocol.Version
-	var welcome protocol.Welcome
-	if err := c.Call(ctx, protocol.TypeHello, hello, &welcome); err != nil {
-		c.Close()
+	ctx2, stop := context.WithCancel(context.WithoutCancel(ctx))
+	c := &Client{
+		options: o, name: rand.Text(), waiting: make(map[uint64]*request),
+		last: o.After, up: make(chan struct{}), done: make(chan struct{}), stop: stop,
+	}
+	l := newLine(conn)
+	welcome, err := c.greet(ctx, l)
+	if err != nil {
+		stop()
+		l.close()
 		return nil, welcome, err
 	}
-	if welcome.Version != protocol.Version {
-		c.Close()
-		return nil, welcome, fmt.Errorf("the agent speaks protocol version %d and this controller %d: run `bela clean` with the bela that started it", welcome.Version, protocol.Version)
+	if welcome.LastEvent < c.last {
+		c.last = 0 // these are another agent's, which counts anew
 	}
+	c.resume(l)
+	go c.run(ctx2, l, welcome.Instance)
 	return c, welcome, nil
 }
 
-// Call sends a request and waits for its response; resp may be nil. An error
-// response comes back as *protocol.Error.
+// greet says hello over a new connection and takes the answer, before anything
+// else goes over it.
+func (c *Client) greet(ctx context.Context, l *line) (welcome protocol.Welcome, err error) {
+	stop := context.AfterFunc(ctx, l.close)
+	defer func() {
+		if !stop() && err != nil {
+			err = fmt.Errorf("no answer to hello: %w", context.Cause(ctx))
+		}
+	}()
+	c.mu.Lock()
+	c.next++
+	id, after := c.next, c.last
+	c.mu.Unlock()
+	body, err := protocol.Body(protocol.Hello{Version: protocol.Version, Run: c.options.Run, After: after, Conversation: c.name})
+	if err != nil {
+		return welcome, err
+	}
+	if err := l.send(protocol.Frame{ID: id, Type: protocol.TypeHello, Body: body}); err != nil {
+		return welcome, fmt.Errorf("send hello to the agent: %w", err)
+	}
+	frame, err := protocol.ReadFrame(l)
+	if err != nil {
+		return welcome, fmt.Errorf("link to the agent: %w", ended(err))
+	}
+	if frame.Type == protocol.TypeError {
+		return welcome, agentError(protocol.TypeHello, frame)
+	}
+	if err := json.Unmarshal(frame.Body, &welcome); err != nil || frame.ID != id || frame.Type != protocol.TypeOK {
+		return welcome, fmt.Errorf("the agent's answer to hello is no welcome but %q: %w", frame.Type, errors.Join(err, io.ErrUnexpectedEOF))
+	}
+	if welcome.Version != protocol.Version {
+		return welcome, &GoneError{fmt.Errorf("the agent speaks protocol version %d and this controller %d: run `bela clean` with the bela that started it", welcome.Version, protocol.Version)}
+	}
+	return welcome, nil
+}
+
+// Call sends a request and waits for its response, also over the time in which
+// the link is lost; resp may be nil. An error response comes back as
+// *protocol.Error.
 func (c *Client) Call(ctx context.Context, typ protocol.Type, req, resp any) error {
 	a, err := c.call(ctx, typ, req)
 	if err != nil {
@@ -78,9 +194,18 @@ func (c *Client) Call(ctx context.Context, typ protocol.Type, req, resp any) err
 	return nil
 }
 
-// Ping takes one four-timestamp sample of the agent's clock.
+// CallTimeout is Call under a deadline of its own, which stands still while the
+// link is lost.
+func (c *Client) CallTimeout(ctx context.Context, d time.Duration, typ protocol.Type, req, resp any) error {
+	ctx, cancel := Limit(ctx, d, c.Away, fmt.Errorf("deadline of %v: %w", d, context.DeadlineExceeded))
+	defer cancel()
+	return c.Call(ctx, typ, req, resp)
+}
+
+// Ping takes one four-timestamp sample of the agent's clock. It is ErrAway while
+// the link is lost: an answer from before says nothing of the clock now.
 func (c *Client) Ping(ctx context.Context) (measure.ProbeSample, error) {
-	sent := c.now()
+	sent := c.options.Now()
 	a, err := c.call(ctx, protocol.TypePing, nil)
 	if err != nil {
 		return measure.ProbeSample{}, err
@@ -97,36 +222,28 @@ func (c *Client) call(ctx context.Context, typ protocol.Type, req any) (answer, 
 	if err != nil {
 		return answer{}, fmt.Errorf("encode %s: %w", typ, err)
 	}
-	ch := make(chan answer, 1)
-	c.mu.Lock()
-	if c.err != nil {
-		c.mu.Unlock()
-		return answer{}, c.err
-	}
-	c.next++
-	id := c.next
-	c.waiting[id] = ch
-	c.mu.Unlock()
-	defer func() {
-		c.mu.Lock()
-		delete(c.waiting, id)
-		c.mu.Unlock()
-	}()
-
-	c.write.Lock()
-	err = protocol.WriteFrame(c.conn, protocol.Frame{ID: id, Type: typ, Body: body})
-	c.write.Unlock()
+	r := &request{frame: protocol.Frame{Type: typ, Body: body}, answer: make(chan answer, 1)}
+	l, err := c.enter(r)
 	if err != nil {
-		return answer{}, fmt.Errorf("send %s to the agent: %w", typ, err)
+		return answer{}, err
+	}
+	defer c.leave(r)
+	if l != nil {
+		// An error of the connection shows in reading too, which makes another; one
+		// of the request alone would stay.
+		if err := l.send(r.frame); errors.Is(err, protocol.ErrFrame) {
+			return answer{}, fmt.Errorf("send %s to the agent: %w", typ, err)
+		} else if err != nil {
+			l.close()
+		}
 	}
 	select {
-	case a := <-ch:
-		if a.frame.Type == protocol.TypeError {
-			e := new(protocol.Error)
-			if err := json.Unmarshal(a.frame.Body, e); err != nil {
-				return answer{}, fmt.Errorf("the agent's error to %s: %w", typ, err)
-			}
-			return answer{}, e
+	case a := <-r.answer:
+		switch {
+		case a.err != nil:
+			return answer{}, a.err
+		case a.frame.Type == protocol.TypeError:
+			return answer{}, agentError(typ, a.frame)
 		}
 		return a, nil
 	case <-c.done:
@@ -136,33 +253,71 @@ func (c *Client) call(ctx context.Context, typ protocol.Type, req any) (answer, 
 	}
 }
 
+// enter numbers a request and gives the connection to send it over; nil where it
+// goes out when there is one again.
+func (c *Client) enter(r *request) (*line, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return nil, c.err
+	}
+	if c.line == nil && r.frame.Type == protocol.TypePing {
+		return nil, ErrAway
+	}
+	c.next++
+	r.frame.ID, r.frame.Done = c.next, c.next-1
+	for id := range c.waiting {
+		r.frame.Done = min(r.frame.Done, id-1)
+	}
+	c.waiting[r.frame.ID] = r
+	return c.line, nil
+}
+
+func (c *Client) leave(r *request) {
+	c.mu.Lock()
+	delete(c.waiting, r.frame.ID)
+	c.mu.Unlock()
+}
+
+func agentError(typ protocol.Type, f protocol.Frame) error {
+	e := new(protocol.Error)
+	if err := json.Unmarshal(f.Body, e); err != nil {
+		return fmt.Errorf("the agent's error to %s: %w", typ, err)
+	}
+	return e
+}
+
 // read dispatches frames until the stream ends.
-func (c *Client) read() {
-	var err error
+func (c *Client) read(l *line) error {
 	for {
-		var f protocol.Frame
-		if f, err = protocol.ReadFrame(c.conn); err != nil {
-			break
+		f, err := protocol.ReadFrame(l)
+		if err != nil {
+			return fmt.Errorf("link to the agent: %w", l.why(ended(err)))
 		}
-		at := c.now()
+		at := c.options.Now()
 		if f.Type == protocol.TypeEvent {
-			if err = c.event(f); err != nil {
-				break
+			if err := c.event(f); err != nil {
+				return err
 			}
 			continue
 		}
 		c.mu.Lock()
-		ch := c.waiting[f.ID]
-		delete(c.waiting, f.ID)
+		r := c.waiting[f.ID]
 		c.mu.Unlock()
-		if ch != nil {
-			ch <- answer{f, at}
+		if r != nil {
+			select {
+			case r.answer <- answer{frame: f, at: at}:
+			default: // answered already
+			}
 		}
 	}
+}
+
+func ended(err error) error {
 	if errors.Is(err, io.EOF) {
-		err = errors.New("the agent closed the connection")
+		return errors.New("the agent closed the connection")
 	}
-	c.fail(fmt.Errorf("link to the agent: %w", err))
+	return err
 }
 
 func (c *Client) event(f protocol.Frame) error {
@@ -170,15 +325,17 @@ func (c *Client) event(f protocol.Frame) error {
 	if err := json.Unmarshal(f.Body, &e); err != nil {
 		return fmt.Errorf("event: %w", err)
 	}
+	last := c.LastEvent()
+	if e.Seq <= last {
+		return nil
+	}
+	if gap := e.Seq - last - 1; gap > 0 && c.options.OnGap != nil {
+		c.options.OnGap(gap)
+	}
+	c.options.OnEvent(e)
 	c.mu.Lock()
-	seen := e.Seq <= c.last
-	if !seen {
-		c.last = e.Seq
-	}
+	c.last = e.Seq
 	c.mu.Unlock()
-	if !seen {
-		c.onEvent(e)
-	}
 	return nil
 }
 
@@ -190,8 +347,13 @@ func (c *Client) fail(err error) {
 	}
 	c.err = err
 	close(c.done)
+	l := c.line
+	c.line = nil
 	c.mu.Unlock()
-	_ = c.conn.Close()
+	c.stop()
+	if l != nil {
+		l.close()
+	}
 }
 
 // Done is closed when the conversation has ended; Err says why.
@@ -204,7 +366,7 @@ func (c *Client) Err() error {
 	return c.err
 }
 
-// LastEvent is the number of the last event handed out.
+// LastEvent is the number of the last event handed out and taken.
 func (c *Client) LastEvent() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -212,15 +374,4 @@ func (c *Client) LastEvent() uint64 {
 }
 
 // Close ends the conversation; the agent goes on.
-func (c *Client) Close() {
-	c.fail(errClosed)
-}
-
-var errClosed = errors.New("closed by the controller")
-
-// CallTimeout is Call under a deadline of its own.
-func (c *Client) CallTimeout(ctx context.Context, d time.Duration, typ protocol.Type, req, resp any) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, d, fmt.Errorf("deadline of %v: %w", d, context.DeadlineExceeded))
-	defer cancel()
-	return c.Call(ctx, typ, req, resp)
-}
+func (c *Client) Close() { c.fail(errClosed) }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -12,15 +13,18 @@ import (
 // 1,000 messages each fit several times.
 const MaxFrame = 64 << 20
 
+// ErrFrame says that the frame itself is at fault, and not the connection.
+var ErrFrame = errors.New("cannot be sent as a frame")
+
 // WriteFrame writes one frame with a single Write, so that concurrent writers
 // need only serialize their calls.
 func WriteFrame(w io.Writer, f Frame) error {
 	body, err := json.Marshal(f)
 	if err != nil {
-		return fmt.Errorf("encode frame %s: %w", f.Type, err)
+		return fmt.Errorf("%w %s: %w", ErrFrame, f.Type, err)
 	}
 	if len(body) > MaxFrame {
-		return fmt.Errorf("frame %s of %d bytes is above the limit of %d", f.Type, len(body), MaxFrame)
+		return fmt.Errorf("%w %s: its %d bytes are above the limit of %d", ErrFrame, f.Type, len(body), MaxFrame)
 	}
 	buf := make([]byte, 4+len(body))
 	binary.BigEndian.PutUint32(buf, uint32(len(body)))

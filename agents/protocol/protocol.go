@@ -17,7 +17,7 @@ import (
 )
 
 // Version is the protocol's version; both sides refuse another.
-const Version = 1
+const Version = 2
 
 // Type names a frame's meaning.
 type Type string
@@ -54,12 +54,15 @@ type Frame struct {
 	ID   uint64          `json:"id,omitempty"`
 	Type Type            `json:"type"`
 	Body json.RawMessage `json:"body,omitempty"`
+	// Done, in requests, says that the controller has the answers to all requests
+	// up to this ID: the agent need not remember them any longer.
+	Done uint64 `json:"done,omitempty"`
 }
 
 // Error is the body of an error response.
 type Error struct {
 	// Code is a stable word: bad_request, deadline, not_ready, component_failed,
-	// connect_failed, internal.
+	// connect_failed, busy, internal.
 	Code string `json:"code"`
 	Text string `json:"text"`
 	// Missing names those that were waited for and did not come.
@@ -76,6 +79,9 @@ type Hello struct {
 	Run     string `json:"run"`
 	// After is the number of the last event that the controller has; 0 for all.
 	After uint64 `json:"after,omitempty"`
+	// Conversation names what goes on over several connections: requests keep
+	// their IDs in it. Another one takes the agent over.
+	Conversation string `json:"conversation"`
 }
 
 // Welcome answers Hello.
@@ -89,8 +95,13 @@ type Welcome struct {
 	// Virtual is the hypervisor or container that the node is, as far as it can
 	// tell: "kvm", "docker"; empty on bare metal and where nothing tells.
 	Virtual string `json:"virtual,omitempty"`
-	// FirstEvent is the lowest event number still held; a larger gap is lost.
-	FirstEvent uint64 `json:"first_event"`
+	// LastEvent is the number of the last event so far.
+	LastEvent uint64 `json:"last_event"`
+	// Instance differs from that of every other agent process.
+	Instance string `json:"instance"`
+	// Expired says that the lease ran out since the last reset, so that load and
+	// components were stopped.
+	Expired bool `json:"expired,omitempty"`
 }
 
 // Pong answers ping with the agent's own clock, uncorrected: nanoseconds since
@@ -365,6 +376,7 @@ type LogEvent struct {
 	At    int64  `json:"at_ns"`
 	Level string `json:"level"` // info | warn | error
 	Text  string `json:"text"`
+	Code  Code   `json:"code,omitempty"`
 }
 
 // Sample is one second on a node. Counters are cumulative since the agent's
