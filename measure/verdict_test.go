@@ -37,6 +37,8 @@ func TestJudge(t *testing.T) {
 		text    string // value and threshold
 	}{
 		{"nothing speaks against it", func(*Evidence) {}, Valid, "", ""},
+		{"a lost agent", func(e *Evidence) { e.LostAgents = []string{"iot-2"} }, Invalid, "agent_lost", "agent lost iot-2 (invalid if any node's agent"},
+		{"lost samples", func(e *Evidence) { e.LostEvents = []string{"iot-2 (17)"} }, Degraded, "events_lost", "samples lost of iot-2 (17) (degraded if more than 0"},
 		{"a lost node", func(e *Evidence) { e.LostNodes = []string{"iot-2"} }, Invalid, "node_lost", "lost iot-2 (invalid if any node"},
 		{"missing books", func(e *Evidence) { e.MissingBooks = []string{"customer-1"} }, Invalid, "books_missing", "customer-1"},
 		{"unknown fates", func(e *Evidence) { e.Ledger.Unknown = 4 }, Invalid, "books_missing", "4 deliveries"},

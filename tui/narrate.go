@@ -88,12 +88,17 @@ func (s *state) sayNode(d event.NodeState) note {
 	if about := strings.TrimSpace(n.Role + " " + n.Address); about != "" && n.State == "connecting" {
 		who += " (" + about + ")"
 	}
-	note := note{Text: "node " + who + " " + n.State, Logged: d.State == "ready", Tone: faintTone}
+	note := note{Text: "node " + who + " " + nodeWord(clean(d.State)), Logged: d.State == "ready", Tone: faintTone}
 	if n.Detail != "" {
 		note.Text += ": " + n.Detail
 	}
-	if d.State == "lost" {
+	switch d.State {
+	case event.NodeLost, event.NodeAgentLost, event.NodeRebooted, event.NodeRemoved, event.NodeDiskFull:
 		note.Tone, note.Lasting, note.Logged = badTone, true, true
+	case event.NodeLinkLost:
+		note.Tone, note.Lasting, note.Logged = warnTone, true, true
+	case event.NodeLinkBack, event.NodeReplaced, event.NodeDiskFree:
+		note.Lasting, note.Logged = true, true
 	}
 	return note
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
+
+	"bela/event"
 )
 
 // machinesSection shows the nodes beside the components. The nodes get what the
@@ -50,8 +52,10 @@ func (d *drawing) troubleSection() *section {
 		switch n.State {
 		case "ready":
 			ready++
-		case "lost":
-			lines = append(lines, d.nodeRow(n, d.width))
+		default:
+			if nodeTrouble(n.State) {
+				lines = append(lines, d.nodeRow(n, d.width))
+			}
 		}
 	}
 	comps := d.componentsByTrouble()
@@ -88,12 +92,24 @@ func (d *drawing) nodesSection(width int) *section {
 	return sec
 }
 
+// nodeTrouble tells of a state that needs an operator's eye.
+func nodeTrouble(state string) bool {
+	switch state {
+	case event.NodeLinkLost, event.NodeAgentLost, event.NodeRebooted, event.NodeLost, event.NodeRemoved, event.NodeDiskFull:
+		return true
+	}
+	return false
+}
+
+// nodeWord is a node's state as people say it.
+func nodeWord(state string) string { return strings.ReplaceAll(state, "_", " ") }
+
 // nodesByTrouble lists the lost nodes first, so that they are never scrolled
 // out of sight, and the others as the experiment has them.
 func (d *drawing) nodesByTrouble() []*nodeState {
 	var lost, rest []*nodeState
 	for i := range d.s.Nodes {
-		if n := &d.s.Nodes[i]; n.State == "lost" {
+		if n := &d.s.Nodes[i]; nodeTrouble(n.State) {
 			lost = append(lost, n)
 		} else {
 			rest = append(rest, n)
@@ -167,25 +183,27 @@ func (d *drawing) table(n, rows int, p pane, width int, row func(int) string) []
 func (d *drawing) nodeRow(n *nodeState, width int) string {
 	mark, style := "○", d.t.faint
 	switch n.State {
-	case "ready":
+	case event.NodeReady, event.NodeReplaced:
 		mark, style = "●", d.t.good
-	case "connected":
+	case event.NodeConnected:
 		mark, style = "◐", d.t.warn
-	case "lost":
+	case event.NodeLinkLost:
+		mark, style = "◌", d.t.warn
+	case event.NodeAgentLost, event.NodeRebooted, event.NodeLost, event.NodeRemoved, event.NodeDiskFull:
 		mark, style = "✗", d.t.bad
 	}
 	nameWidth := d.nodeName(width)
 	lead := " " + style.Render(mark) + " " + left(n.Name, nameWidth) + " "
 	rest := width - nameWidth - 4
 	switch {
-	case n.State == "lost":
-		text := "lost"
+	case nodeTrouble(n.State):
+		text := nodeWord(n.State)
 		if n.Detail != "" {
 			text += ": " + n.Detail
 		}
 		return lead + style.Render(cut(text, rest))
 	case !d.s.fresh(n.SampledAt):
-		text := n.State
+		text := nodeWord(n.State)
 		if text == "" {
 			text = "not connected"
 		}

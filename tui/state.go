@@ -135,6 +135,9 @@ func (s *state) apply(e event.Event) {
 	case event.NodeState:
 		n := s.node(clean(d.Node))
 		n.State, n.Detail = clean(d.State), clean(d.Detail)
+		if d.State == event.NodeLinkBack || d.State == event.NodeDiskFree {
+			n.State = event.NodeReady // as before
+		}
 	case event.CellStarted:
 		s.applyCell(e.Time, d.Cell)
 	case event.PhaseStarted:
