@@ -106,6 +106,7 @@ func TestArgumentsInTheReference(t *testing.T) {
 		"customers":  strings.Replace(basic, "count = 4", "count = 4\nzzz = 1", 1),
 		"ssh":        basic + "ssh {\nzzz = 1\n}\n",
 		"influxdb":   basic + "influxdb {\nurl = \"\"\nzzz = 1\n}\n",
+		"notify":     basic + "notify {\nurl = \"\"\nzzz = 1\n}\n",
 		"variable":   basic + "variable \"v\" {\ndefault = \"\"\nzzz = 1\n}\n",
 		"expect":     basic + "expect \"e\" {\nthat = dropped == 0\nzzz = 1\n}\n",
 	} {

@@ -18,7 +18,7 @@ func (l *loader) influxBlock(b *hclsyntax.Block) {
 	address, ok := r.text("url", 2048)
 	org, _ := r.text("org", 256)
 	bucket, _ := r.text("bucket", 256)
-	token := l.token(r)
+	token := l.secret(r, "token", `token = env("INFLUX_TOKEN")`)
 	r.finish()
 	if !ok || address == "" {
 		return
@@ -41,19 +41,20 @@ func (l *loader) influxBlock(b *hclsyntax.Block) {
 	l.plan.InfluxDB = &InfluxDB{URL: address, Org: org, Bucket: bucket, Token: token}
 }
 
-// token is a secret, so neither its value nor its source is shown.
-func (l *loader) token(r *reader) Secret {
-	if attr, ok := r.body.Attributes["token"]; ok {
+// secret reads an argument of which neither the value nor the source is shown;
+// empty where it is not given.
+func (l *loader) secret(r *reader, name, example string) Secret {
+	if attr, ok := r.body.Attributes[name]; ok {
 		l.m.secretLiterals(attr.Expr)
 	}
-	v, _, ok := r.raw("token")
+	v, _, ok := r.raw(name)
 	if !ok {
 		return ""
 	}
 	v, _ = v.Unmark()
 	s, ok := asText(v)
 	if !ok || len(s) > 4096 {
-		r.wrong("token", "a text of at most 4,096 bytes is wanted", `for example: token = env("INFLUX_TOKEN")`)
+		r.wrong(name, "a text of at most 4,096 bytes is wanted", "for example: "+example)
 		return ""
 	}
 	return Secret(s)

@@ -157,7 +157,7 @@ func withoutPath(err error, path string) string {
 
 // topBlocks are the kinds of blocks in a file.
 var topBlocks = []string{
-	"component", "customers", "devices", "expect", "experiment", "influxdb", "locals", "node", "ssh", "variable",
+	"component", "customers", "devices", "expect", "experiment", "influxdb", "locals", "node", "notify", "ssh", "variable",
 }
 
 // mostBlocks bounds the blocks of one kind, and the entries of all locals.
@@ -177,6 +177,7 @@ func (l *loader) file(body *hclsyntax.Body) {
 	l.experimentBlock(l.single(blocks, "experiment", true))
 	l.sshBlock(l.single(blocks, "ssh", false))
 	l.influxBlock(l.single(blocks, "influxdb", false))
+	l.notifyBlock(l.single(blocks, "notify", false))
 	l.devices = l.single(blocks, "devices", true)
 	l.customers = l.single(blocks, "customers", true)
 	l.cells()

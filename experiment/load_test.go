@@ -254,15 +254,20 @@ influxdb {
   bucket = "bela"
   token  = "hunter4"
 }
+notify {
+  url         = "https://hooks.example/hunter6?key=hunter7"
+  token       = "hunter8"
+  signing_key = var.password
+}
 `
 	e := mustLoad(t, src, experiment.Inputs{})
 	p := e.Plan()
 	feed := component(t, p.Cells[0], "feed")
-	if feed.SecretEnv["PASSWORD"].Reveal() != "p-hunter2" || p.InfluxDB.Token.Reveal() != "hunter4" || feed.Env["LEVEL"] != "info" {
+	if feed.SecretEnv["PASSWORD"].Reveal() != "p-hunter2" || p.InfluxDB.Token.Reveal() != "hunter4" || p.Notify.SigningKey.Reveal() != "hunter2" || feed.Env["LEVEL"] != "info" {
 		t.Errorf("the process does not get its secrets: %v, %v", feed.SecretEnv, feed.Env)
 	}
 	for what, text := range map[string]string{
-		"variables": fmt.Sprint(e.Variables()), "plan": asJSON(t, p), "print": fmt.Sprintf("%v %+v %#v", p.InfluxDB, feed, feed.SecretEnv),
+		"variables": fmt.Sprint(e.Variables()), "plan": asJSON(t, p), "print": fmt.Sprintf("%v %+v %#v %+v", p.InfluxDB, feed, feed.SecretEnv, p.Notify),
 		"source": string(e.Source()),
 	} {
 		if strings.Contains(text, "hunter") {
@@ -275,6 +280,28 @@ influxdb {
 	}
 	if got, want := len(e.Source()), len(src); got != want {
 		t.Errorf("the source has %d bytes, want %d: positions would move", got, want)
+	}
+}
+
+// Whoever is to be told must be told: a wrong occasion or address is found
+// before the run and not after it.
+func TestNotify(t *testing.T) {
+	p := mustLoad(t, basic+"notify { url = \"https://hooks.example:8443/a/b\" }\n", experiment.Inputs{}).Plan()
+	if n := p.Notify; n == nil || n.Host != "hooks.example:8443" || fmt.Sprint(n.On) != "[cell_invalid run_finished]" || n.Format != experiment.NotifyJSON {
+		t.Errorf("defaults: %+v", p.Notify)
+	}
+	if p := mustLoad(t, basic+"notify { url = env(\"BELA_TEST_NO_SUCH\") }\n", experiment.Inputs{}).Plan(); p.Notify != nil {
+		t.Errorf("an empty url turns it off: %+v", p.Notify)
+	}
+	for block, want := range map[string]string{
+		`url = "ftp://x"`: "not an address that takes messages over HTTP",
+		"url = \"http://x\"\n on = [\"run_finish\"]": `there is no occasion "run_finish"`,
+		"url = \"http://x\"\n on = []":               `an empty list tells of nothing`,
+		"url = \"http://x\"\n format = \"teams\"":    "format",
+		"token = \"x\"": "url",
+		"url = \"http://x\"\n occasions = [\"all\"]": "occasions",
+	} {
+		refused(t, basic+"notify {\n"+block+"\n}\n", experiment.Inputs{}, want)
 	}
 }
 

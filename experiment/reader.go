@@ -143,7 +143,7 @@ func (r *reader) value(name string) (cty.Value, bool) {
 	v, secret, ok := r.raw(name)
 	if ok && secret {
 		r.m.error(r.at(name), fmt.Sprintf("%s: %s is a sensitive value, and this argument is shown and written", r.what, name),
-			"sensitive values may stand in token of influxdb and in env of a component")
+			"sensitive values may stand in token of influxdb, in notify, and in env of a component")
 		return cty.NilVal, false
 	}
 	return v, ok

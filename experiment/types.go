@@ -278,6 +278,7 @@ type Plan struct {
 	Groups     []NodeGroup `json:"groups"`
 	SSH        SSH         `json:"ssh"`
 	InfluxDB   *InfluxDB   `json:"influxdb,omitempty"`
+	Notify     *Notify     `json:"notify,omitempty"`
 	// Cells are in running order.
 	Cells []Cell `json:"cells"`
 	// Expected is the sum of the cells' expected times.

@@ -34,5 +34,6 @@ forbid ./provision/... '^bela/(experiment|campaign|store|influx|report|tui|cmd)(
 forbid ./event '^bela/(agents|experiment|nodes|provision|campaign|store|influx|report|tui|cmd)(/|$)' "events know only measure"
 forbid ./store/... '^bela/(agents|experiment|nodes|provision|campaign|influx|report|tui|cmd)(/|$)' "the store knows events and measure"
 forbid ./tui/... '^bela/(nodes|provision|influx)(/|$)|^bela/agents' "views only read"
+forbid ./notify/... '^bela/(agents|experiment|nodes|provision|campaign|store|influx|report|tui|cmd)(/|$)' "notifications only read events"
 forbid ./report/... '^bela/(nodes|provision|influx|tui)(/|$)|^bela/agents' "reports only read"
 exit "$failed"

@@ -89,10 +89,15 @@ func (r *run) do(ctx context.Context, results, mode string) (err error) {
 		return &statusError{statusUsage, err}
 	}
 	r.atOnce = append(r.atOnce, func() { _ = view.Close() })
+	told, tell, err := r.notifier(r.plan.Notify)
+	if err != nil {
+		return err
+	}
+	defer tell()
 	summary, failure := campaign.Run(ctx, campaign.Config{
 		Plan: r.plan, Expect: r.experiment.Expect, Targets: machines.targets, Lab: machines.lab != nil,
 		Agents: agentbin.For, Store: dir, Environment: r.environment(), InfluxDB: influxConfig(r.plan.InfluxDB),
-		Sinks: []campaign.Sink{view}, KeepAgents: r.keep, Now: time.Now,
+		Sinks: append(told, view), KeepAgents: r.keep, Now: time.Now,
 	})
 	if cerr := view.Close(); cerr != nil {
 		fmt.Fprintln(r.err, "bela: the view:", cerr)
