@@ -66,6 +66,7 @@ type agent struct {
 	requests sync.WaitGroup
 	// expired says that the lease ran out since the last reset.
 	expired atomic.Bool
+	peers   peers
 	// heard is the local time in nanoseconds at which a controller last spoke.
 	heard atomic.Int64
 	stop  context.CancelCauseFunc
@@ -106,7 +107,7 @@ func Serve(ctx context.Context, cfg Config) error {
 	}
 	defer events.close()
 	a := &agent{Config: cfg, events: events, stop: cancel, instance: rand.Text()}
-	a.load.agent = a
+	a.load.agent, a.peers.agent = a, a
 	a.components = component.New(component.Options{
 		Dir: cfg.Dir, Self: cfg.Self, Now: cfg.Clock.Now, Logger: cfg.Logger,
 		OnEvent: func(e protocol.ComponentEvent) { a.events.append(protocol.Event{Component: &e}) },
@@ -208,6 +209,7 @@ func (a *agent) watchLease(ctx context.Context) {
 // halt ends load and components and keeps the books for collection.
 func (a *agent) halt(why string) {
 	a.load.stop()
+	a.peers.halt()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if err := a.components.StopAll(ctx); err != nil {
@@ -220,6 +222,7 @@ func (a *agent) halt(why string) {
 func (a *agent) clear(why string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
+	a.peers.clear()
 	if err := a.load.clear(ctx); err != nil {
 		a.Logger.Error("end load", "why", why, "err", err)
 	}

@@ -62,6 +62,12 @@ func (a *agent) handle(ctx context.Context, f protocol.Frame) (any, error) {
 		return with(f, func(c protocol.Calibrate) (any, error) { return a.calibrate(ctx, c) })
 	case protocol.TypeSync:
 		return protocol.Synced{LastEvent: a.events.last()}, nil
+	case protocol.TypePeerAnswer:
+		return with(f, func(p protocol.PeerAnswer) (any, error) { return a.peers.answer(p) })
+	case protocol.TypePeerWatch:
+		return with(f, func(p protocol.PeerWatch) (any, error) { return a.peers.watch(ctx, p) })
+	case protocol.TypePeerCollect:
+		return with(f, func(p protocol.PeerCollect) (any, error) { return a.peers.collect(ctx, p) })
 	case protocol.TypeShutdown:
 		a.clear("shutdown") // the session ends the agent once the answer is out
 		return nil, nil

@@ -53,6 +53,7 @@ type cellRun struct {
 	startedAt time.Time
 	books     map[string]*protocol.Collected
 	hops      map[instanceKey][]measure.HopBook
+	peers     peerClocks
 }
 
 // run takes the cell through its life. The books that could be collected are in

@@ -12,7 +12,6 @@ import (
 	"bela/agents/protocol"
 	"bela/event"
 	"bela/measure"
-	"bela/store"
 )
 
 // epoch anchors the controller's clock once: it is the testbed's time axis, and
@@ -32,7 +31,7 @@ const (
 // clockKeeper holds what is known of one agent's clock.
 type clockKeeper struct {
 	mu      sync.Mutex
-	samples []measure.ProbeSample
+	log     *measure.ProbeLog // nil before the first
 	applied protocol.Clock
 }
 
@@ -78,43 +77,36 @@ func (m *member) ping(ctx context.Context, c *client.Client, limit time.Duration
 	return err
 }
 
-// add keeps a sample. When there is no room, the older half is thinned out: a
-// cell that lasts for hours needs its beginning as much as its end.
+// add keeps a sample.
 func (k *clockKeeper) add(s measure.ProbeSample) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.samples) >= probesKept {
-		k.samples = thinned(k.samples)
+	if k.log == nil {
+		log := measure.NewProbeLog(probesKept)
+		k.log = &log
 	}
-	k.samples = append(k.samples, s)
-}
-
-// thinned keeps, of each two neighbours in the older half, the one with the
-// smaller round trip, which says more.
-func thinned(samples []measure.ProbeSample) []measure.ProbeSample {
-	half := len(samples) / 2 &^ 1
-	kept := samples[:0]
-	for i := 0; i < half; i += 2 {
-		a, b := samples[i], samples[i+1]
-		if b.RoundTrip() > 0 && b.RoundTrip() < a.RoundTrip() {
-			a = b
-		}
-		kept = append(kept, a)
-	}
-	return append(kept, samples[half:]...)
+	k.log.Add(s)
 }
 
 func (k *clockKeeper) forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.samples = nil
+	k.log = nil
 }
 
 // fit is the clock as all samples so far show it.
 func (k *clockKeeper) fit() (measure.ClockFit, error) {
+	return measure.FitClock(k.samples())
+}
+
+// samples are all that is kept, in the order in which they were taken.
+func (k *clockKeeper) samples() []measure.ProbeSample {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return measure.FitClock(k.samples)
+	if k.log == nil {
+		return nil
+	}
+	return k.log.Samples()
 }
 
 // apply tells the agent the testbed's time axis; it holds until the next cell.
@@ -135,55 +127,47 @@ func axisOf(fit measure.ClockFit) protocol.Clock {
 	return protocol.Clock{Offset: fit.Offset, Drift: fit.Drift, At: fit.Epoch}
 }
 
-// axis corrects the times that one agent took in a cell, with all that is known
-// of its clock after the cell.
-type axis struct {
-	fit     measure.ClockFit
-	applied protocol.Clock
-}
-
-// axis is the agent's, and what a cell keeps of it. Without a usable probe there
-// is no axis, only what is kept.
-func (m *member) axis() (a axis, kept store.NodeClock, ok bool) {
+// known is what a cell keeps of the agent's clock, with all that is known of it
+// after the cell. Without a usable probe the fit has no samples.
+func (m *member) known() measure.NodeClock {
+	samples := m.clock.samples()
+	fit, _ := measure.FitClock(samples)
 	m.clock.mu.Lock()
 	defer m.clock.mu.Unlock()
-	k := &m.clock
-	fit, err := measure.FitClock(k.samples)
-	return axis{fit, k.applied}, store.NodeClock{
+	a := m.clock.applied
+	return measure.NodeClock{
 		Node:    m.name(),
-		Applied: store.Axis{At: k.applied.At, Offset: k.applied.Offset, Drift: k.applied.Drift},
+		Applied: measure.TimeAxis{At: a.At, Offset: a.Offset, Drift: a.Drift},
 		Fit:     fit,
-		Probes:  slices.Clone(k.samples),
-	}, err == nil
+		Probes:  samples,
+	}
 }
 
-// residual is what must be added to the testbed time t that the agent took to
-// have the controller's, and how far that can be off, both in nanoseconds.
-func (a axis) residual(t int64) (correction, uncertainty int64) {
-	// t = local + Offset + Drift×(local − At), solved for local.
-	since := float64(t-a.applied.Offset-a.applied.At) / (1 + a.applied.Drift)
-	local := a.applied.At + int64(since)
-	offset, uncertainty := a.fit.At(local)
-	return local + offset - t, uncertainty
-}
-
-// clocks fits every agent's clock with the probes before, during and after, and
-// keeps them.
+// clocks fits every agent's clock with the probes before, during and after,
+// against the controller's and against each other, and keeps them.
 func (r *result) clocks() {
-	r.axes = make(map[string]axis)
-	loaders := r.loaders()
 	for _, m := range r.testbed.members {
-		a, kept, ok := m.axis()
-		r.out.Clocks = append(r.out.Clocks, kept)
-		if !ok || !slices.Contains(loaders, m) {
-			continue // a loader's books are missing too, and said so
-		}
-		r.axes[m.name()] = a
-		for _, s := range a.fit.Steps {
-			at := s.Before + a.fit.Offset
-			if at >= r.start && at <= r.window.to+int64(r.cell.Phases.Drain) {
-				r.steps = append(r.steps, fmt.Sprintf("%s by %v", m.name(), time.Duration(-s.By))) // the clock gained what its offset lost
+		r.out.Clocks = append(r.out.Clocks, m.known())
+	}
+	r.out.ClockPairs = r.peers.pairs()
+	r.correction = measure.NewCorrection(r.out.Clocks, r.out.ClockPairs)
+	loaders := r.loaders()
+	var found []clockStep
+	for i, m := range r.testbed.members {
+		if fit := r.out.Clocks[i].Fit; slices.Contains(loaders, m) {
+			for _, s := range fit.Steps {
+				found = append(found, clockStep{who: m.name(), nodes: []string{m.name()}, at: s.Before + fit.Offset, by: -s.By}) // the clock gained what its offset lost
 			}
+		}
+	}
+	for _, s := range pairSteps(r.out.ClockPairs, r.out.Clocks) {
+		if !slices.ContainsFunc(found, s.explainedBy) {
+			found = append(found, s)
+		}
+	}
+	for _, s := range found {
+		if s.at >= r.start && s.at <= r.window.to+int64(r.cell.Phases.Drain) {
+			r.steps = append(r.steps, fmt.Sprintf("%s by %v", s.who, time.Duration(s.by)))
 		}
 	}
 }

@@ -107,7 +107,7 @@ func assertClocks(t *testing.T, c store.CellResult) {
 		if err != nil || fit.Offset != n.Fit.Offset || fit.Epoch != n.Fit.Epoch || fit.Drift != n.Fit.Drift || fit.Error != n.Fit.Error {
 			t.Errorf("node %s: the stored probes fit to %+v, the cell says %+v (%v)", n.Node, fit, n.Fit, err)
 		}
-		if len(n.Probes) < 2*24+4 || n.Applied == (store.Axis{}) {
+		if len(n.Probes) < 2*24+4 || n.Applied == (measure.TimeAxis{}) {
 			t.Errorf("node %s: %d probes and axis %+v are kept", n.Node, len(n.Probes), n.Applied)
 		}
 		byNode[n.Node] = fit

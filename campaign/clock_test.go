@@ -73,14 +73,15 @@ func TestResidualIsExact(t *testing.T) {
 	for name, s := range clocksApart {
 		m, stamp := s.member(t, name, start)
 		s.during(m, start, seconds)
-		a, kept, ok := m.axis()
-		if !ok || len(kept.Probes) != 2*probesAround+seconds || len(a.fit.Steps) != 0 {
-			t.Fatalf("%s: %d probes are kept, the fit is %+v", name, len(kept.Probes), a.fit)
+		kept := m.known()
+		if len(kept.Probes) != 2*probesAround+seconds || len(kept.Fit.Steps) != 0 {
+			t.Fatalf("%s: %d probes are kept, the fit is %+v", name, len(kept.Probes), kept.Fit)
 		}
+		known := measure.NewCorrection([]measure.NodeClock{kept}, nil)
 		var worst int64
 		for truth := start; truth < start+seconds*1e9; truth += 777_777_777 {
 			taken := stamp(truth)
-			correction, uncertainty := a.residual(taken)
+			correction, uncertainty, _ := known.Residual(kept.Node, taken)
 			off := taken + correction - truth
 			worst = max(worst, off, -off)
 			if uncertainty < 100e3 || uncertainty > 150e3 {
@@ -141,8 +142,7 @@ func (f flow) result(t *testing.T, skew int64) *result {
 		},
 	}
 	r := &result{
-		cellRun: run, out: new(store.CellResult),
-		latency: new(measure.Histogram), service: new(measure.Histogram), lateness: new(measure.Histogram),
+		cellRun: run, out: new(store.CellResult), lateness: new(measure.Histogram),
 	}
 	r.clocks()
 	r.latencies()
@@ -208,7 +208,7 @@ func TestLongCellKeepsItsFirstProbes(t *testing.T) {
 	m, stamp := s.member(t, "iot-1", start)
 	const seconds = 5 * probesKept
 	s.during(m, start, seconds)
-	a, kept, _ := m.axis()
+	kept := m.known()
 	if n := len(kept.Probes); n > probesKept || n < probesKept/2 {
 		t.Errorf("%d probes are kept, want at most %d", n, probesKept)
 	}
@@ -218,12 +218,11 @@ func TestLongCellKeepsItsFirstProbes(t *testing.T) {
 	if !slices.IsSortedFunc(kept.Probes, func(a, b measure.ProbeSample) int { return int(a.T1 - b.T1) }) {
 		t.Error("the probes are out of order")
 	}
+	known := measure.NewCorrection([]measure.NodeClock{kept}, nil)
 	for _, truth := range []int64{start, start + seconds*1e9/2, start + seconds*1e9} {
 		taken := stamp(truth)
-		if correction, _ := a.residual(taken); abs(taken+correction-truth) >= 1000 {
+		if correction, _, _ := known.Residual(kept.Node, taken); abs64(taken+correction-truth) >= 1000 {
 			t.Errorf("%v after the start, times are off by %d ns", time.Duration(truth-start), taken+correction-truth)
 		}
 	}
 }
-
-func abs(n int64) int64 { return max(n, -n) }

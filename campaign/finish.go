@@ -79,6 +79,7 @@ func (c *cellRun) collect(ctx context.Context) error {
 	c.collectHops(ctx)
 	defer c.settle(ctx)
 	c.books = make(map[string]*protocol.Collected)
+	defer c.collectPeers(ctx)
 	var mu sync.Mutex
 	return c.each(ctx, c.loaders(), func(ctx context.Context, m *member) error {
 		if err := m.ask(ctx, askLimit, protocol.TypeStop, nil, nil); err != nil {

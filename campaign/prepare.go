@@ -79,9 +79,14 @@ func (c *cellRun) startInstance(ctx context.Context, p placed) error {
 
 // probeChain sends single messages through the whole chain, from each node with
 // devices, until one arrives: from then on a message that is missing was
-// dropped, and a node that cannot reach the broker shows by name.
+// dropped, and a node that cannot reach the broker shows by name. Then the nodes
+// begin to read each other's clocks.
 func (c *cellRun) probeChain(ctx context.Context) error {
-	return c.each(ctx, c.devices, c.probeFrom)
+	if err := c.each(ctx, c.devices, c.probeFrom); err != nil {
+		return err
+	}
+	c.watchPeers(ctx)
+	return nil
 }
 
 // probeFrom sends probes from one node until a customer has one.

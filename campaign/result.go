@@ -5,7 +5,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"time"
 
 	"bela/agents/protocol"
 	"bela/event"
@@ -30,7 +29,7 @@ func (c *cellRun) record(failure error) store.CellResult {
 		out.Cell.Notes = c.notes
 		return out
 	}
-	r := &result{cellRun: c, out: &out, latency: new(measure.Histogram), service: new(measure.Histogram), lateness: new(measure.Histogram)}
+	r := &result{cellRun: c, out: &out, lateness: new(measure.Histogram)}
 	r.ledger()
 	r.clocks()
 	r.latencies()
@@ -53,14 +52,12 @@ type result struct {
 	*cellRun
 	out *store.CellResult
 
-	axes     map[string]axis
-	steps    []string
-	latency  *measure.Histogram // of the measured window, corrected
-	service  *measure.Histogram
-	lateness *measure.Histogram
-	thirds   [3]measure.Histogram // of the measured window, for the steady state
-	errorNS  int64
-	missing  []string // agents without books
+	correction measure.Correction
+	steps      []string
+	latency    *measure.Histogram // of the measured window, corrected
+	lateness   *measure.Histogram
+	thirds     [3]measure.Histogram // of the measured window, for the steady state
+	missing    []string             // agents without books
 }
 
 // ledger closes the books of messages.
@@ -115,51 +112,47 @@ func numbers(s experiment.Share) []int {
 // latencies merges what the customers' agents recorded, each second corrected
 // for the clocks of both ends, and makes the series of it.
 func (r *result) latencies() {
-	seconds := make(map[int]*second)
-	at := func(s int32) *second {
-		sec := seconds[int(s)]
-		if sec == nil {
-			sec = &second{latency: new(measure.Histogram)}
-			seconds[int(s)] = sec
-		}
-		return sec
+	books := &measure.LatencyBooks{Start: r.start, From: r.window.from, To: r.window.to, ServiceSeconds: protocol.ServiceSeconds}
+	for _, m := range r.devices {
+		books.Sources = append(books.Sources, m.name())
 	}
+	for _, s := range r.cell.Customers.Shares {
+		if b := r.books[s.Node]; b != nil && b.Customers != nil {
+			books.Nodes = append(books.Nodes, measure.NodeLatencies{Node: s.Node, Latency: b.Customers.Latency, Service: b.Customers.Service})
+		}
+	}
+	l := r.correction.Latencies(*books)
+	seconds := make(map[int]*second)
 	for _, s := range r.cell.Devices.Shares {
 		if b := r.books[s.Node]; b != nil && b.Devices != nil {
 			for t, n := range b.Devices.PublishedPerSecond {
-				at(int32(t)).published += n
+				secondAt(seconds, t).published += n
 			}
 		}
 	}
-	for _, s := range r.cell.Customers.Shares {
-		b := r.books[s.Node]
-		if b == nil || b.Customers == nil {
-			continue
-		}
-		for _, slice := range b.Customers.Latency {
-			h := r.corrected(slice, s.Node, r.middle(slice.Second))
-			sec := at(slice.Second)
-			sec.delivered += h.Count()
-			sec.latency.Merge(h)
-			if third, in := r.third(slice.Second); in {
-				r.latency.Merge(h)
-				r.thirds[third].Merge(h)
-			}
-		}
-		for _, slice := range b.Customers.Service {
-			r.service.Merge(r.corrected(slice, s.Node, r.middle(slice.Second+protocol.ServiceSeconds/2)))
-		}
+	for _, s := range l.Seconds {
+		sec := secondAt(seconds, s.T)
+		sec.delivered, sec.latency = s.Latency.Count(), s.Latency
 	}
 	r.series(seconds)
 	cell := &r.out.Cell
-	r.out.Latency, r.out.Service, r.out.Lateness = r.latency, r.service, r.lateness
-	cell.Latency, cell.Service = r.latency.Quantiles(), r.service.Quantiles()
-	cell.NegativeLatencies = r.latency.Negative()
+	r.latency, r.thirds = l.Latency, l.Thirds
+	r.out.Latency, r.out.Service, r.out.Lateness, r.out.Slices = l.Latency, l.Service, r.lateness, books
+	cell.Latency, cell.Service = l.Latency.Quantiles(), l.Service.Quantiles()
+	cell.NegativeLatencies = l.Latency.Negative()
 	cell.LatenessP99MS = r.lateness.Quantiles().P99
-	if len(r.axes) > 0 {
-		ms := float64(r.errorNS) / 1e6
+	if r.clocksKnown() {
+		ms := float64(l.Error) / 1e6
 		cell.ClockErrorMS = &ms
 	}
+}
+
+// clocksKnown tells whether the clock of any node with load is.
+func (r *result) clocksKnown() bool {
+	return slices.ContainsFunc(r.loaders(), func(m *member) bool {
+		_, _, ok := r.correction.Residual(m.name(), r.start)
+		return ok
+	})
 }
 
 // second is one second of the series in the making.
@@ -168,39 +161,11 @@ type second struct {
 	latency              *measure.Histogram
 }
 
-// middle is the testbed time in the middle of a second of load.
-func (r *result) middle(s int32) int64 {
-	return r.start + int64(s)*int64(time.Second) + int64(time.Second)/2
-}
-
-// corrected moves a slice by what the clocks at both ends were off at testbed
-// time t, and remembers the largest uncertainty of a slice.
-func (r *result) corrected(s measure.LatencySlice, customer string, t int64) *measure.Histogram {
-	var shift, uncertainty int64
-	if a, ok := r.axes[customer]; ok {
-		c, e := a.residual(t)
-		shift, uncertainty = shift+c, uncertainty+e
+func secondAt(seconds map[int]*second, t int) *second {
+	if seconds[t] == nil {
+		seconds[t] = &second{latency: new(measure.Histogram)}
 	}
-	if s.Source >= 0 && s.Source < len(r.devices) && r.devices[s.Source].name() != customer {
-		if a, ok := r.axes[r.devices[s.Source].name()]; ok {
-			c, e := a.residual(t)
-			shift, uncertainty = shift-c, uncertainty+e
-		}
-	} else {
-		shift, uncertainty = 0, 0 // both ends read the same clock
-	}
-	r.errorNS = max(r.errorNS, uncertainty)
-	return s.Latency.Shifted(shift)
-}
-
-// third says in which third of the measured window a second of load lies.
-func (r *result) third(s int32) (int, bool) {
-	from := int64(s)*int64(time.Second) - (r.window.from - r.start)
-	length := r.window.to - r.window.from
-	if from < 0 || from >= length {
-		return 0, false
-	}
-	return int(3 * from / length), true
+	return seconds[t]
 }
 
 // series lays the seconds of load out in a row.

@@ -113,6 +113,16 @@ func (l line) at(t float64) float64 { return l.a + l.b*t }
 //
 // An error says that no sample was usable.
 func FitClock(samples []ProbeSample) (ClockFit, error) {
+	// By the controller's clock, which does not jump.
+	samples = slices.SortedStableFunc(slices.Values(samples), func(a, b ProbeSample) int { return cmp.Compare(a.T1, b.T1) })
+	return FitClockPair(samples)
+}
+
+// FitClockPair is FitClock for two clocks either of which may jump: T1 and T4
+// are of one node, T2 and T3 of another, and "testbed" is the former. Only the
+// order in which the samples were taken is above the clocks, so they must be in
+// that order.
+func FitClockPair(samples []ProbeSample) (ClockFit, error) {
 	var fit ClockFit
 	usable := make([]ProbeSample, 0, len(samples))
 	for _, s := range samples {
@@ -125,8 +135,6 @@ func FitClock(samples []ProbeSample) (ClockFit, error) {
 	if len(usable) == 0 {
 		return fit, errNoProbe
 	}
-	// By the controller's clock, which does not jump.
-	slices.SortFunc(usable, func(a, b ProbeSample) int { return cmp.Compare(a.T1, b.T1) })
 	fit.Samples = len(usable)
 	fit.RoundTrip = usable[0].RoundTrip()
 	for _, s := range usable {
@@ -293,7 +301,8 @@ func (f ClockFit) At(local int64) (offset, err int64) {
 		// Local times that either may have shown there get an error that covers
 		// both; after a jump back these are many.
 		a, b := &f.segments[j-1], &f.segments[j]
-		gap := int64(float64(b.began-a.ended) * (1 + MaxDrift))
+		// How long it lasted is known from the clock that did not jump.
+		gap := int64(float64(max(b.began-a.ended, b.first()-a.last())) * (1 + MaxDrift))
 		if local < min(a.last(), b.first()-gap) || local > max(a.last()+gap, b.first()) {
 			continue
 		}

@@ -28,8 +28,14 @@ type CellResult struct {
 	Lateness *measure.Histogram
 	Devices  []measure.DeviceLedger
 	Series   []measure.Second
-	// Clocks are the nodes' clocks with the probes behind them.
-	Clocks []NodeClock
+	// Clocks are the nodes' clocks against the controller's, ClockPairs those of
+	// nodes that messages pass between against each other, with the probes behind
+	// them.
+	Clocks     []measure.NodeClock
+	ClockPairs []measure.PairClock
+	// Slices are the latencies as the agents recorded them, which are read back
+	// by Reader.Slices alone; nil where not kept.
+	Slices *measure.LatencyBooks
 }
 
 // maxPosition bounds a cell's position, and with it the name of its directory.
@@ -87,9 +93,11 @@ func (r *Run) WriteCell(c CellResult) error {
 	}
 	relative := filepath.Join("cells", cellName(c.Cell.Position))
 	// Without its summary a directory holds no result, so an old and a new one
-	// never mix.
-	if err := os.Remove(filepath.Join(dir, "summary.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return r.failed(relative, err)
+	// never mix; not every result has slices.
+	for _, name := range []string{"summary.json", slicesFile} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return r.failed(relative, err)
+		}
 	}
 	delete(r.cells, c.Cell.Position)
 	for _, f := range files {
@@ -189,9 +197,15 @@ func cellFiles(c CellResult) ([]file, error) {
 	if err := errors.Join(err, z.Close()); err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
 	}
-	clocks, err := encodeClocks(c.Clocks)
+	clocks, err := encodeClocks(c.Clocks, c.ClockPairs)
 	if err != nil {
 		return nil, fmt.Errorf("clocks: %w", err)
+	}
+	var slices []byte
+	if c.Slices != nil {
+		if slices, err = encodeSlices(*c.Slices); err != nil {
+			return nil, fmt.Errorf("latency slices: %w", err)
+		}
 	}
 	series, err := encodeTable(seriesColumns(), seriesRows(c.Cell, c.Series))
 	if err != nil {
@@ -200,6 +214,9 @@ func cellFiles(c CellResult) ([]file, error) {
 	summary, err := json.MarshalIndent(c.Cell, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("summary: %w", err)
+	}
+	if slices != nil {
+		files = append(files, file{slicesFile, slices})
 	}
 	return append(files, file{"ledger.json.gz", ledger.Bytes()}, file{clocksFile, clocks}, file{"series.csv", series}, file{"summary.json", append(summary, '\n')}), nil
 }

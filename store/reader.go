@@ -225,7 +225,7 @@ func (r *Reader) Result(position int) (CellResult, error) {
 		return CellResult{}, err
 	}
 	result.Devices = ledger.Devices
-	if result.Clocks, err = r.Clocks(position); err != nil {
+	if result.Clocks, result.ClockPairs, err = r.Clocks(position); err != nil {
 		return CellResult{}, err
 	}
 	result.Series, err = r.Series(position)
