@@ -57,7 +57,7 @@ func (a *agent) handle(ctx context.Context, f protocol.Frame) (any, error) {
 		a.load.stop()
 		return nil, nil
 	case protocol.TypeCollect:
-		return a.load.collect(), nil
+		return with(f, func(c protocol.Collect) (any, error) { return a.load.collect(c) })
 	case protocol.TypeCalibrate:
 		return with(f, func(c protocol.Calibrate) (any, error) { return a.calibrate(ctx, c) })
 	case protocol.TypeSync:

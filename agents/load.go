@@ -120,18 +120,36 @@ func (l *load) status() protocol.LoadStatus {
 	return s
 }
 
-func (l *load) collect() protocol.Collected {
+// collect makes one page of the books: devices first, then customers.
+func (l *load) collect(c protocol.Collect) (protocol.Collected, error) {
 	fleet, crowd := l.parts()
-	var c protocol.Collected
-	if fleet != nil {
-		r := fleet.Collect()
-		c.Devices = &r
+	var page protocol.Collected
+	from := c.From
+	if fleet != nil && (from == nil || from.Part == protocol.PartDevices) {
+		at := 0
+		if from != nil {
+			at = from.Major
+		}
+		r, next := fleet.CollectPage(at, protocol.PageSize)
+		page.Devices = &r
+		if next >= 0 {
+			page.Next = &protocol.Cursor{Part: protocol.PartDevices, Major: next}
+			return page, nil
+		}
+		if crowd != nil {
+			page.Next = &protocol.Cursor{Part: protocol.PartReceipts}
+		}
+		return page, nil
 	}
-	if crowd != nil {
-		r := crowd.Collect()
-		c.Customers = &r
+	if crowd == nil {
+		if from != nil {
+			return page, &protocol.Error{Code: "bad_request", Text: "collect: there are no books of " + string(from.Part) + " on this node"}
+		}
+		return page, nil
 	}
-	return c
+	r, next := crowd.CollectPage(from, protocol.PageSize)
+	page.Customers, page.Next = &r, next
+	return page, nil
 }
 
 // samples fills the load's part of a sample.

@@ -85,8 +85,8 @@ func (c *cellRun) collect(ctx context.Context) error {
 		if err := m.ask(ctx, askLimit, protocol.TypeStop, nil, nil); err != nil {
 			return err
 		}
-		books := new(protocol.Collected)
-		if err := m.ask(ctx, c.cell.Phases.Collect, protocol.TypeCollect, nil, books); err != nil {
+		books, err := m.collect(ctx, c.cell.Phases.Collect)
+		if err != nil {
 			return err
 		}
 		mu.Lock()
@@ -94,6 +94,26 @@ func (c *cellRun) collect(ctx context.Context) error {
 		mu.Unlock()
 		return m.probe(ctx, probesAround)
 	})
+}
+
+// maxPages bounds the books of one agent: what nobody's memory holds has an end
+// as well.
+const maxPages = 1024
+
+// collect fetches an agent's books, page by page; limit is for each of them.
+func (m *member) collect(ctx context.Context, limit time.Duration) (*protocol.Collected, error) {
+	books := new(protocol.Collected)
+	for range maxPages {
+		var page protocol.Collected
+		if err := m.ask(ctx, limit, protocol.TypeCollect, protocol.Collect{From: books.Next}, &page); err != nil {
+			return nil, err
+		}
+		books.Add(page)
+		if books.Next == nil {
+			return books, nil
+		}
+	}
+	return nil, fmt.Errorf("node %s: its books have more than %d pages of %d MiB: fewer devices a node, or shorter cells", m.name(), maxPages, protocol.PageSize>>20)
 }
 
 // settle waits for the samples of all nodes that are under way, and hands out

@@ -22,7 +22,6 @@ import (
 	"bela/agents/protocol"
 	"bela/agents/transport"
 	"bela/agents/transport/mqtt"
-	"bela/measure"
 )
 
 // The ways customers receive.
@@ -275,21 +274,6 @@ func (c *Crowd) Sample() protocol.CustomersSample {
 		r.mu.Unlock()
 	}
 	return s
-}
-
-// Collect hands over the books. It may be called again.
-func (c *Crowd) Collect() protocol.CustomersResult {
-	result := protocol.CustomersResult{Accounts: []measure.ReceiptAccount{}, Reconnects: c.group.Reconnects()}
-	for _, r := range c.receivers {
-		result.Accounts = append(result.Accounts, r.receipts()...)
-		r.mu.Lock()
-		result.Foreign += r.foreign
-		result.Stray += r.stray
-		r.mu.Unlock()
-	}
-	result.Latency, result.Service = mergeShards(c.shards)
-	result.Errors = c.errors.List()
-	return result
 }
 
 // Close ends all connections and waits for them until ctx ends.

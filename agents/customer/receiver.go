@@ -1,8 +1,6 @@
 package customer
 
 import (
-	"cmp"
-	"slices"
 	"sync"
 
 	"bela/agents/payload"
@@ -187,18 +185,4 @@ func (a *account) receipts(customer, device int) measure.ReceiptAccount {
 		}
 	}
 	return result
-}
-
-// receipts is the customer's accounts with measured messages, by device.
-func (r *receiver) receipts() []measure.ReceiptAccount {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	accounts := make([]measure.ReceiptAccount, 0, len(r.accounts))
-	for device, a := range r.accounts {
-		if a.measured {
-			accounts = append(accounts, a.receipts(r.number, int(device)))
-		}
-	}
-	slices.SortFunc(accounts, func(x, y measure.ReceiptAccount) int { return cmp.Compare(x.Device, y.Device) })
-	return accounts
 }

@@ -1,8 +1,6 @@
 package customer
 
 import (
-	"cmp"
-	"slices"
 	"sync"
 
 	"bela/agents/protocol"
@@ -69,33 +67,4 @@ func recentLatency(shards []shard) *measure.Histogram {
 		}
 	}
 	return all
-}
-
-// mergeShards puts latencies and service times of all shards together, by second
-// and source.
-func mergeShards(shards []shard) (latency, service []measure.LatencySlice) {
-	var latencies, services map[slice]*measure.Histogram
-	for i := range shards {
-		s := &shards[i]
-		s.mu.Lock()
-		for k, h := range s.latency {
-			histogram(&latencies, k).Merge(h)
-		}
-		for k, h := range s.service {
-			histogram(&services, k).Merge(h)
-		}
-		s.mu.Unlock()
-	}
-	return inOrder(latencies), inOrder(services)
-}
-
-func inOrder(all map[slice]*measure.Histogram) []measure.LatencySlice {
-	var result []measure.LatencySlice
-	for k, h := range all {
-		result = append(result, measure.LatencySlice{Second: k.second, Source: k.source, Latency: h})
-	}
-	slices.SortFunc(result, func(a, b measure.LatencySlice) int {
-		return cmp.Or(cmp.Compare(a.Second, b.Second), cmp.Compare(a.Source, b.Source))
-	})
-	return result
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -315,27 +316,47 @@ func (f *Fleet) Sample() protocol.DevicesSample {
 	}
 }
 
-// Collect ends the load, closes the books of all that is still open, and hands
-// them over. It may be called again.
+// Collect ends the load and hands over all books at once. It may be called again.
 func (f *Fleet) Collect() protocol.DevicesResult {
+	result, _ := f.CollectPage(0, math.MaxInt)
+	return result
+}
+
+// CollectPage ends the load and hands over the books from the device of an index
+// on, 0 for the first page, up to about limit bytes of JSON, but at least one
+// device's. next is the index with which the rest begins, negative if there is
+// none. What does not grow is in the first page. Every page may be collected
+// again.
+func (f *Fleet) CollectPage(from, limit int) (page protocol.DevicesResult, next int) {
 	f.Stop()
-	result := protocol.DevicesResult{Accounts: make([]measure.PublishAccount, 0, len(f.devices))}
-	l := f.start.Load()
-	for _, d := range f.devices {
-		d.abandon()
-		if l == nil {
-			continue
+	page.Accounts = []measure.PublishAccount{}
+	if from <= 0 {
+		from = 0
+		for _, d := range f.devices {
+			d.abandon()
 		}
+		f.books.result(&page)
+		page.Reconnects = f.group.Reconnects()
+	}
+	l := f.start.Load()
+	if l == nil {
+		return page, -1
+	}
+	for i := from; i < len(f.devices); i++ {
+		d := f.devices[i]
 		s, err := schedule.New(l.options, d.number)
 		if err != nil { // it was made of the same options before
 			continue
 		}
-		first, count := s.Window(time.Duration(l.warmup), time.Duration(l.end))
-		result.Accounts = append(result.Accounts, d.account(first, count))
+		a := d.account(s.Window(time.Duration(l.warmup), time.Duration(l.end)))
+		size := protocol.PublishAccountSize(a)
+		if size > limit && len(page.Accounts) > 0 {
+			return page, i
+		}
+		limit -= size
+		page.Accounts = append(page.Accounts, a)
 	}
-	f.books.result(&result)
-	result.Reconnects = f.group.Reconnects()
-	return result
+	return page, -1
 }
 
 // Close ends the load and all connections, and waits for them until ctx ends.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -135,6 +136,22 @@ func errorCount(r protocol.DevicesResult, what string) int64 {
 	return 0
 }
 
+// checkPages demands that the books of one device after another are the whole.
+func checkPages(t *testing.T, f *Fleet, whole protocol.DevicesResult) {
+	t.Helper()
+	var pages protocol.Collected
+	for next := 0; next >= 0; {
+		var page protocol.DevicesResult
+		if page, next = f.CollectPage(next, 1); len(page.Accounts) != 1 {
+			t.Fatalf("a page for one device has %d", len(page.Accounts))
+		}
+		pages.Add(protocol.Collected{Devices: &page})
+	}
+	if !reflect.DeepEqual(*pages.Devices, whole) {
+		t.Errorf("the pages hold other books than the whole: %+v, %+v", *pages.Devices, whole)
+	}
+}
+
 // acknowledge answers each message at once, even before Publish returns.
 func acknowledge(c *scriptConn, id uint64, _ []byte) error {
 	c.Acked(id, nil)
@@ -163,6 +180,7 @@ func TestFleetSendsWhatIsScheduled(t *testing.T) {
 		at := f.start.Load().at
 		time.Sleep(4 * time.Second)
 		r := f.Collect()
+		checkPages(t, f, r)
 		if c := sum(t, r); c != (classes{intended: 600, sent: 600, acked: 600}) {
 			t.Errorf("%+v", c)
 		}

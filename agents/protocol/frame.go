@@ -9,8 +9,8 @@ import (
 	"io"
 )
 
-// MaxFrame bounds a frame's JSON, in bytes: the books of 10,000 devices with
-// 1,000 messages each fit several times.
+// MaxFrame bounds a frame's JSON, in bytes. An agent's books come in pages of
+// PageSize; those of a hop are bounded to what fits into one.
 const MaxFrame = 64 << 20
 
 // ErrFrame says that the frame itself is at fault, and not the connection.

@@ -23,7 +23,7 @@ const (
 // did not arrive. The answers to all others are remembered.
 func (t Type) Repeatable() bool {
 	switch t {
-	case TypeStatus, TypeCollect, TypeComponentBooks, TypeSync, TypePing:
+	case TypeStatus, TypeCollect, TypePeerCollect, TypeComponentBooks, TypeSync, TypePing:
 		return true
 	}
 	return false

@@ -307,10 +307,12 @@ type LoadStatus struct {
 	Delivered int64 `json:"delivered"`
 }
 
-// Collected answers TypeCollect: an agent's books of the cell.
+// Collected answers TypeCollect: a page of an agent's books of the cell.
 type Collected struct {
 	Devices   *DevicesResult   `json:"devices,omitempty"`
 	Customers *CustomersResult `json:"customers,omitempty"`
+	// Next is what the next page is asked with; nil in the last.
+	Next *Cursor `json:"next,omitempty"`
 }
 
 // DevicesResult is the books of an agent's devices over the measured window.
