@@ -82,6 +82,7 @@ func TestHostKeyPolicies(t *testing.T) {
 		other := sshdtest.WriteKey(t, filepath.Join(t.TempDir(), "k"), sshdtest.NewKey(t)).PublicKey()
 		fingerprint := ssh.FingerprintSHA256(key)
 		known := knownHosts(t, entry(tg, key))
+		t.Setenv("TMPDIR", t.TempDir()) // to see what is left there
 		changed := knownHosts(t, "# mine", entry(tg, other))
 
 		t.Run("known", func(t *testing.T) { dial(t, strictly(tg, known)) })
@@ -97,9 +98,33 @@ func TestHostKeyPolicies(t *testing.T) {
 		t.Run("revoked", func(t *testing.T) {
 			refused(t, strictly(tg, knownHosts(t, "@revoked * "+strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))))), nodes.HostKeyChanged, "revokes")
 		})
-		t.Run("known_hosts is broken", func(t *testing.T) {
-			file := knownHosts(t, "# fine", "host ssh-ed25519 not*base64")
-			refused(t, strictly(tg, file), nodes.BadConfig, file+":2")
+		t.Run("a malformed line is skipped", func(t *testing.T) {
+			file := knownHosts(t, "# fine", "host ssh-ed25519 not*base64", "host", "@odd * x y", entry(tg, key), strings.Repeat("x", 70_000))
+			dial(t, strictly(tg, file))
+			skipped := nodes.SkippedHostKeys([]nodes.Target{strictly(tg, file), strictly(tg, file)})
+			if len(skipped) != 4 {
+				t.Errorf("told of %q", skipped)
+			}
+			for i, line := range []string{":6: ", ":2: ", ":3: ", ":4: "} {
+				if i < len(skipped) && !strings.HasPrefix(skipped[i], file+line) {
+					t.Errorf("%q does not begin with %s", skipped[i], line)
+				}
+			}
+			// The others count as before, and are named as they are.
+			refused(t, strictly(tg, knownHosts(t, "rubbish", entry(tg, other))), nodes.HostKeyChanged, "known_hosts:2")
+			refused(t, strictly(tg, knownHosts(t, "rubbish", "@revoked * "+strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))))), nodes.HostKeyChanged, "known_hosts:2 revokes")
+			refused(t, strictly(tg, knownHosts(t, "rubbish")), nodes.HostKeyUnknown, "malformed lines were skipped", "known_hosts:1")
+			left, err := filepath.Glob(filepath.Join(os.TempDir(), "bela-known-hosts-*"))
+			if err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v: %v", left, err)
+			}
+		})
+		t.Run("what revokes is not skipped", func(t *testing.T) {
+			file := knownHosts(t, entry(tg, key), "@revoked * ssh-ed25519 not*base64")
+			refused(t, strictly(tg, file), nodes.BadConfig, file+":2", "does not skip it")
+		})
+		t.Run("no known_hosts file at all", func(t *testing.T) {
+			refused(t, strictly(tg, knownHosts(t, strings.Repeat("no such thing\n", 200))), nodes.BadConfig, "is it a known_hosts file")
 		})
 		t.Run("pinned", func(t *testing.T) {
 			pinned := strictly(tg, changed)

@@ -69,25 +69,6 @@ func newHostKeyChecker(c *userConfig, o Options, h hop) (*hostKeyChecker, error)
 	return nil, fmt.Errorf("host key policy %q is none of strict, accept-new, pinned", k.policy)
 }
 
-// readKnownHosts reads the files anew each time: another node's login may just
-// have added to them.
-func readKnownHosts(files []string) (*knownhosts.HostKeyDB, error) {
-	for _, f := range files {
-		info, err := os.Stat(f)
-		if err != nil {
-			return nil, fmt.Errorf("known hosts: %w", err)
-		}
-		if info.Size() > maxConfigFile {
-			return nil, fmt.Errorf("known hosts: %s is larger than %d bytes", f, maxConfigFile)
-		}
-	}
-	db, err := knownhosts.NewDB(files...)
-	if err != nil {
-		return nil, fmt.Errorf("known hosts: %w (correct or remove that line)", err)
-	}
-	return db, nil
-}
-
 // check is the ssh.HostKeyCallback.
 func (k *hostKeyChecker) check(_ string, _ net.Addr, key ssh.PublicKey) error {
 	if k.policy == HostKeysPinned {
@@ -109,13 +90,13 @@ func (k *hostKeyChecker) check(_ string, _ net.Addr, key ssh.PublicKey) error {
 	case knownhosts.IsHostUnknown(err) && k.policy == HostKeysAcceptNew:
 		return k.addKey(key)
 	case knownhosts.IsHostUnknown(err):
-		return k.unknown(key)
+		return k.unknown(db, key)
 	case knownhosts.IsHostKeyChanged(err):
-		return k.changed(err, key)
+		return k.changed(db, err, key)
 	}
 	if revoked, ok := errors.AsType[*xknownhosts.RevokedError](err); ok {
 		return &hostKeyError{HostKeyChanged,
-			fmt.Sprintf("%s shows %s, which %s:%d revokes", k.hop.address(), describe(key), revoked.Revoked.Filename, revoked.Revoked.Line),
+			fmt.Sprintf("%s shows %s, which %s revokes", k.hop.address(), describe(key), db.place(revoked.Revoked)),
 			"give the machine a new host key"}
 	}
 	return &hostKeyError{HostKeyUnknown, fmt.Sprintf("%s: %v", k.hop.address(), err), ""}
@@ -125,10 +106,13 @@ func (k *hostKeyChecker) check(_ string, _ net.Addr, key ssh.PublicKey) error {
 // decides, as the user wrote it, and through a jump host the address says nothing.
 func noAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4zero} }
 
-func (k *hostKeyChecker) unknown(key ssh.PublicKey) error {
+func (k *hostKeyChecker) unknown(db *hostKeyDB, key ssh.PublicKey) error {
 	files := strings.Join(k.read, ", ")
 	if files == "" {
 		files = k.add + " (which does not exist)"
+	}
+	if len(db.skipped) > 0 {
+		files += fmt.Sprintf(" (of which malformed lines were skipped: %s)", strings.Join(db.skipped, "; "))
 	}
 	return &hostKeyError{HostKeyUnknown,
 		fmt.Sprintf("%s shows %s, and no key of it is in %s", k.hop.address(), describe(key), files),
@@ -137,11 +121,11 @@ func (k *hostKeyChecker) unknown(key ssh.PublicKey) error {
 			k.hop.port, k.hop.host)}
 }
 
-func (k *hostKeyChecker) changed(err error, key ssh.PublicKey) error {
+func (k *hostKeyChecker) changed(db *hostKeyDB, err error, key ssh.PublicKey) error {
 	var known []string
 	if e, ok := errors.AsType[*xknownhosts.KeyError](err); ok {
 		for _, w := range e.Want {
-			known = append(known, fmt.Sprintf("%s %s at %s:%d", w.Key.Type(), ssh.FingerprintSHA256(w.Key), w.Filename, w.Line))
+			known = append(known, fmt.Sprintf("%s %s at %s", w.Key.Type(), ssh.FingerprintSHA256(w.Key), db.place(w)))
 		}
 	}
 	return &hostKeyError{HostKeyChanged,
@@ -179,7 +163,7 @@ func (k *hostKeyChecker) addKey(key ssh.PublicKey) error {
 	case err == nil:
 		return nil // another login added it meanwhile
 	case knownhosts.IsHostKeyChanged(err):
-		return k.changed(err, key)
+		return k.changed(db, err, key)
 	}
 	line := knownhosts.Line([]string{k.hop.keyAlias}, key) + "\n"
 	if size, err := f.Seek(0, io.SeekEnd); err == nil && size > 0 {

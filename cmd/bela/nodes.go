@@ -120,6 +120,7 @@ func (a *app) reachAll(ctx context.Context, b testbed, before func([]nodes.Targe
 	}
 	defer func() { err = errors.Join(err, m.close()) }()
 
+	a.sayHostKeys(m)
 	if before != nil {
 		if err := before(m.targets); err != nil {
 			return err

@@ -75,6 +75,7 @@ func (r *run) do(ctx context.Context, results, mode string) (err error) {
 	}
 	defer func() { err = errors.Join(err, machines.close()) }()
 	r.atOnce = append(r.atOnce, func() { _ = machines.close() })
+	r.sayHostKeys(machines)
 
 	dir, err := r.create(results)
 	if err != nil {

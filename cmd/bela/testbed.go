@@ -81,6 +81,16 @@ func labMachines(ctx context.Context, plan *experiment.Plan) (*machines, error) 
 	return &machines{targets: l.Targets(), lab: l}, nil
 }
 
+// sayHostKeys tells once of the lines in known_hosts files that say nothing.
+func (a *app) sayHostKeys(m *machines) {
+	if m.lab != nil {
+		return
+	}
+	for _, line := range nodes.SkippedHostKeys(m.targets) {
+		fmt.Fprintf(a.err, "bela: known hosts: %s; this line is skipped: correct or remove it\n", line)
+	}
+}
+
 // first gives the first value that is not its type's zero.
 func first[T comparable](values ...T) T {
 	var zero T
