@@ -18,6 +18,9 @@ import (
 type Inputs struct {
 	// Vars are the NAME=VALUE texts of -var; later ones win.
 	Vars []string
+	// Recorded are values by name, in the form that -var takes, which replace the
+	// defaults in the file: those that an earlier run had.
+	Recorded map[string]string
 	// VarFile is the file of -var-file, or empty; Vars win over it.
 	VarFile string
 	// Env looks up an environment variable for env(); nil is an empty one.
@@ -46,6 +49,8 @@ func (in Inputs) hostsFor(group string, role Role) (hosts []string, ok bool) {
 type Experiment struct {
 	source    []byte
 	variables map[string]string
+	secrets   []string // variables that are sensitive and were given from outside
+	blanked   []string // secrets that are nothing but asterisks, in words
 	warnings  Diagnostics
 	plan      Plan
 	expects   []expectation
@@ -126,6 +131,7 @@ func Load(path string, in Inputs) (*Experiment, error) {
 			e.variables[name] = Secret("").String()
 		}
 	}
+	e.secrets, e.blanked = l.outsideSecrets(), l.blankedSecrets()
 	return e, nil
 }
 

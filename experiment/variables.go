@@ -21,6 +21,7 @@ type variable struct {
 	value     cty.Value // DynamicVal after a mistake
 	text      string    // as -var would take it
 	given     bool
+	outside   bool // its value does not come from the file
 }
 
 // variableType is a variable's declared type.
@@ -43,6 +44,7 @@ func (l *loader) variableBlocks(blocks []*hclsyntax.Block) {
 		}
 		l.variables[name] = l.declaration(b, name, functions)
 	}
+	l.recordedValues()
 	l.variablesFile(functions)
 	l.variableFlags()
 	for _, name := range sortedKeys(l.variables) {
@@ -242,7 +244,7 @@ func (l *loader) variablesFile(functions *scope) {
 		if v.sensitive {
 			l.m.secretLiterals(attr.Expr)
 		}
-		v.given = true
+		v.given, v.outside = true, true
 		value, secret, ok := l.m.eval(attr.Expr, functions)
 		if !ok {
 			v.value = cty.DynamicVal
@@ -267,7 +269,7 @@ func (l *loader) variableFlags() {
 			l.undeclared(rng, name)
 			continue
 		}
-		v.given = true
+		v.given, v.outside = true, true
 		if len(text) > maxText || textual([]byte(text)) != "" {
 			l.m.error(rng, "the value is not text in UTF-8, or is too long")
 			continue

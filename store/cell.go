@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"strconv"
-	"strings"
 
 	"bela/measure"
 )
@@ -110,66 +109,6 @@ func (r *Run) WriteCell(c CellResult) error {
 	}
 	r.cells[c.Cell.Position] = c.Cell
 	return r.writeTables()
-}
-
-// SetAside moves what is stored of a cell, its result and its logs, into
-// cells/<nnn>/attempt-<k>/, so that the next attempt at the cell has the
-// directory to itself. The cell has no result until then, and the CSV files are
-// made again without it. The journal must not call the cell done when this is
-// called.
-func (r *Run) SetAside(position, attempt int) error {
-	if attempt < 1 || attempt > maxAttempt {
-		return fmt.Errorf("cell at position %d: attempt %d is not between 1 and %d", position, attempt, maxAttempt)
-	}
-	dir, err := r.CellDir(position)
-	if err != nil {
-		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.usable(); err != nil {
-		return err
-	}
-	relative := filepath.Join("cells", cellName(position))
-	if err := setAside(dir, fmt.Sprintf("%s%d", attemptPrefix, attempt)); err != nil {
-		return r.failed(relative, err)
-	}
-	delete(r.cells, position)
-	return r.writeTables()
-}
-
-// maxAttempt bounds the number of an attempt, and with it the name of its directory.
-const maxAttempt = 1000
-
-const attemptPrefix = "attempt-"
-
-// setAside moves all but earlier attempts of a cell's directory into one below
-// it. The summary goes first: a directory without it holds no result, so what a
-// crash leaves half moved is none either.
-func setAside(dir, name string) error {
-	aside := filepath.Join(dir, name)
-	if err := os.Mkdir(aside, 0o755); err != nil {
-		return err // what is there already is another attempt's
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	var names []string
-	for _, e := range entries {
-		switch {
-		case e.Name() == "summary.json":
-			names = append([]string{e.Name()}, names...)
-		case !strings.HasPrefix(e.Name(), attemptPrefix):
-			names = append(names, e.Name())
-		}
-	}
-	for _, n := range names {
-		if err := os.Rename(filepath.Join(dir, n), filepath.Join(aside, n)); err != nil {
-			return err
-		}
-	}
-	return errors.Join(syncDir(aside), syncDir(dir))
 }
 
 type file struct {

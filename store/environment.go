@@ -16,6 +16,21 @@ type Environment struct {
 	Lab         bool              `json:"lab"` // the nodes are the loopback lab's
 	Controller  Host              `json:"controller"`
 	Nodes       []NodeEnvironment `json:"nodes"`
+	// Resumed are the times that the run was taken up again, in order.
+	Resumed []Resumption `json:"resumed,omitempty"`
+}
+
+// Resumption is under what a run went on that had been broken off.
+type Resumption struct {
+	At          time.Time `json:"at"`
+	BelaVersion string    `json:"bela_version"`
+	Commit      string    `json:"commit,omitempty"`
+	CommandLine []string  `json:"command_line"`
+	Controller  Host      `json:"controller"`
+	// Nodes are what they were then; empty where they were not all reached.
+	Nodes []NodeEnvironment `json:"nodes,omitempty"`
+	// Changes are what differs from before, in words.
+	Changes []string `json:"changes,omitempty"`
 }
 
 // Host is what a machine is.

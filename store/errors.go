@@ -21,6 +21,19 @@ var (
 	ErrCorrupt = errors.New("corrupt")
 )
 
+// LockedError says who else writes the run.
+type LockedError struct {
+	Dir    string
+	Holder Holder
+}
+
+func (e *LockedError) Error() string {
+	return fmt.Sprintf("%s: %v: %s; wait for it, or end it, and try again", e.Dir, ErrLocked, e.Holder)
+}
+
+// Unwrap gives ErrLocked.
+func (e *LockedError) Unwrap() error { return ErrLocked }
+
 // VersionError says that a run was written by a newer bela.
 type VersionError struct {
 	Dir    string
@@ -66,7 +79,7 @@ func (e *WriteError) Error() string {
 		}
 		safe = "safe are the cells at positions " + strings.Join(list, ", ")
 	}
-	return fmt.Sprintf("cannot store %s: %v; %s; make room or fix the cause, and run the missing cells again with -only", e.Path, e.Err, safe)
+	return fmt.Sprintf("cannot store %s: %v; %s; make room or fix the cause, and run the missing cells with bela resume", e.Path, e.Err, safe)
 }
 
 func (e *WriteError) Unwrap() error { return e.Err }

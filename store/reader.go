@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"syscall"
 
 	"bela/event"
 	"bela/measure"
@@ -48,6 +47,8 @@ type Reader struct {
 	Cells []measure.Cell
 	// Running says that a controller was writing the run when it was opened.
 	Running bool
+	// Holder is that controller; nil where there is none.
+	Holder *Holder
 }
 
 // Open reads a run. run is a directory, a directory below root, or "latest" for
@@ -89,7 +90,8 @@ func Open(run, root string) (*Reader, error) {
 			}
 		}
 	}
-	r.Running = locked(dir)
+	r.Holder = locked(dir)
+	r.Running = r.Holder != nil
 	return r, nil
 }
 
@@ -143,16 +145,6 @@ func (r *Reader) readEnvironment() error {
 	return readJSON(path, &r.Environment)
 }
 
-// locked reports whether somebody writes the run.
-func locked(dir string) bool {
-	f, err := os.Open(filepath.Join(dir, "lock"))
-	if err != nil {
-		return false
-	}
-	defer func() { _ = f.Close() }() // gives the lock up again
-	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
-}
-
 // Done says whether the cell at a position is done.
 func (r *Reader) Done(position int) bool { return donePositions(r.Journal)[position] }
 
@@ -162,8 +154,11 @@ func (r *Reader) Missing() []OutlineCell {
 	var missing []OutlineCell
 	last := math.MaxInt
 	for _, e := range r.Journal {
-		if e.Kind == RepetitionsEnough {
+		switch e.Kind {
+		case RepetitionsEnough:
 			last = e.Repetition
+		case RunResumed:
+			last = math.MaxInt // decided anew, from what is stored
 		}
 	}
 	for _, p := range r.Plan.Cells {

@@ -6,13 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"bela/event"
@@ -29,6 +27,10 @@ type Inputs struct {
 	Variables   any
 	Plan        any
 	Environment Environment
+	// Invocation is how the run was called, for whoever goes on with it.
+	Invocation Invocation
+	// Inventory is the inventory file as read; nil where there was none.
+	Inventory []byte
 	// Dimensions are the matrix's, in order: columns of cells.csv.
 	Dimensions []string
 }
@@ -54,6 +56,8 @@ type Run struct {
 	dimensions  []string
 	cells       map[int]measure.Cell // by position: what the CSV files are made of
 	done        map[int]bool         // positions that the journal says are done
+	lastEvent   uint64               // number of the last event in events.jsonl when it was opened
+	repairs     []string             // what a crash had left half written, in words
 
 	stop    chan struct{}
 	stopped chan struct{}
@@ -89,106 +93,20 @@ func Create(root, experiment string, now time.Time, id string, in Inputs) (*Run,
 	return r, nil
 }
 
-// Reopen opens a run directory to go on with it. What a crash left half written
-// is cut off, the CSV files are made again, and root/latest is left as it is.
-func Reopen(dir string) (*Run, error) {
-	reader, err := Open(dir, "")
-	if err != nil {
-		return nil, err
-	}
-	r := &Run{dir: reader.Dir, dimensions: reader.Plan.Dimensions, environment: reader.Environment, cells: map[int]measure.Cell{}}
-	if err := r.open(); err != nil {
-		return nil, err
-	}
-	// Read again: only now does nobody else write.
-	if r.cells, err = readCells(r.dir); err == nil {
-		err = r.writeTables()
-	}
-	if err != nil {
-		return nil, errors.Join(err, r.Close())
-	}
-	return r, nil
-}
-
-// open takes the lock and opens the files that grow, cut to their whole lines.
-func (r *Run) open() (err error) {
-	r.now = time.Now
-	if r.lock, err = takeLock(r.dir); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			for _, f := range []*os.File{r.journal, r.eventsFile, r.metricsFile, r.lock} {
-				if f != nil {
-					_ = f.Close() // nothing was written
-				}
-			}
-		}
-	}()
-	path := r.path("journal.jsonl")
-	entries, whole, err := readJournal(path)
-	if err != nil {
-		return err
-	}
-	r.done, r.journalSize = donePositions(entries), whole
-	if r.journal, err = openTail(path, whole); err != nil {
-		return err
-	}
-	path = r.path("events.jsonl")
-	if whole, err = readLines(path, func(json.RawMessage) {}); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if r.eventsFile, err = openTail(path, whole); err != nil {
-		return err
-	}
-	path = r.path("metrics.lp.gz")
-	if whole, err = wholeMembers(path); err != nil {
-		return err
-	}
-	if r.metricsFile, err = openTail(path, whole); err != nil {
-		return err
-	}
-	r.events = bufio.NewWriterSize(r.eventsFile, 1<<16)
-	r.metrics = gzip.NewWriter(r.metricsFile)
-	r.stop, r.stopped = make(chan struct{}), make(chan struct{})
-	go r.flushRegularly()
-	return nil
-}
-
-// openTail opens a file for appending after its first whole bytes.
-func openTail(path string, whole int64) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	if err := f.Truncate(whole); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
-// takeLock locks the directory until the file is closed or the process ends,
-// however it ends.
-func takeLock(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = fmt.Errorf("%s: %w; wait for it, or end it, and try again", dir, ErrLocked)
-		}
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
-}
-
 func (r *Run) writeInputs(in Inputs) error {
 	r.environment = in.Environment
 	if err := r.write("experiment.hcl", in.Experiment); err != nil {
 		return err
 	}
 	if err := r.writeJSON("variables.json", in.Variables); err != nil {
+		return err
+	}
+	if in.Inventory != nil {
+		if err := r.write(inventoryFile, in.Inventory); err != nil {
+			return err
+		}
+	}
+	if err := r.writeJSON(invocationFile, in.Invocation); err != nil {
 		return err
 	}
 	if err := r.WriteEnvironment(in.Environment); err != nil {
@@ -367,58 +285,6 @@ func (r *Run) Close() error {
 	close(r.stop)
 	<-r.stopped
 	return errors.Join(err, r.journal.Close(), r.eventsFile.Close(), r.metricsFile.Close(), r.lock.Close())
-}
-
-// wholeMembers is the length of a gzip file's whole members: a last one without
-// its end is what a crash leaves.
-func wholeMembers(path string) (int64, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = f.Close() }() // only read
-	counted := &countingReader{r: bufio.NewReaderSize(f, 1<<16)}
-	var whole int64
-	var z *gzip.Reader
-	for {
-		if z == nil {
-			z, err = gzip.NewReader(counted)
-		} else {
-			err = z.Reset(counted)
-		}
-		if err != nil {
-			return whole, nil
-		}
-		z.Multistream(false)
-		if _, err := io.Copy(io.Discard, z); err != nil {
-			return whole, nil
-		}
-		whole = counted.n
-	}
-}
-
-// countingReader counts what is taken from it. As an io.ByteReader it keeps
-// gzip from reading ahead.
-type countingReader struct {
-	r *bufio.Reader
-	n int64
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
-}
-
-func (c *countingReader) ReadByte() (byte, error) {
-	b, err := c.r.ReadByte()
-	if err == nil {
-		c.n++
-	}
-	return b, err
 }
 
 // donePositions are the cells whose last transition says that they are done.

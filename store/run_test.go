@@ -221,8 +221,21 @@ func TestSetAside(t *testing.T) {
 			t.Error("an earlier attempt was moved along")
 		}
 	}
-	if err := r.SetAside(1, 2); err == nil {
-		t.Error("a second attempt 2 was put over the first")
+	// Attempt 3 left nothing, and 4 a log.
+	must(t, r.SetAside(1, 3))
+	log, err := r.CreateLog(1, "late.log")
+	must(t, err)
+	must(t, log.Close())
+	must(t, r.SetAside(1, 4))
+	must(t, r.SetAside(1, 4)) // again is nothing
+	for attempt, name := range []string{1: "summary.json", 2: "summary.json", 3: ".", 4: "logs/late.log"} {
+		if _, err := os.Stat(filepath.Join(read.CellDir(1), fmt.Sprintf("attempt-%d", attempt), name)); attempt > 0 && err != nil {
+			t.Error(err)
+		}
+	}
+	known, err := read.Attempted(1)
+	if err != nil || len(known) != 2 || known[1].Attempt != 2 {
+		t.Errorf("the attempts with a result are %+v, %v", known, err)
 	}
 	if err := r.SetAside(1, 0); err == nil {
 		t.Error("attempt 0 was taken")
@@ -335,10 +348,16 @@ func TestTornEventsAndMetrics(t *testing.T) {
 
 	again, err := Reopen(r.Dir())
 	must(t, err)
+	if again.LastEvent() != 1 {
+		t.Errorf("the last event is %d", again.LastEvent())
+	}
 	must(t, again.Event(event.Event{Seq: 2, Data: event.Message{Text: "two"}}))
 	must(t, again.Metrics([]byte("a v=3 3\n")))
 	must(t, again.Close())
-	if got := unpacked(t, metrics); got != "a v=1 1\na v=3 3\n" {
+	if got := strings.Join(again.Repairs(), "; "); !strings.Contains(got, "events.jsonl: ") || !strings.Contains(got, "metrics.lp.gz: 1 points could be read") {
+		t.Errorf("of what was torn it tells %q", got)
+	}
+	if got := unpacked(t, metrics); got != "a v=1 1\na v=2 2\na v=3 3\n" {
 		t.Errorf("metrics %q", got)
 	}
 	read, err := Open(r.Dir(), "")

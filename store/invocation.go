@@ -1,0 +1,62 @@
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+const (
+	invocationFile = "invocation.json"
+	inventoryFile  = "inventory.hcl"
+)
+
+// Invocation is how a run was called, as far as the other files of its
+// directory do not say it. Paths are absolute.
+type Invocation struct {
+	// Experiment is the file's path; experiment.hcl is what was in it.
+	Experiment string `json:"experiment"`
+	// Inventory is the inventory's path, empty where there was none;
+	// inventory.hcl is what was in it.
+	Inventory string `json:"inventory,omitempty"`
+	// Only selected the cells; empty is all.
+	Only string `json:"only,omitempty"`
+	// Secrets are the sensitive variables that were given from outside, by name:
+	// their values are nowhere in the run.
+	Secrets []string `json:"secrets,omitempty"`
+	// KeepAgents says that the agents' binaries stay on the nodes.
+	KeepAgents bool `json:"keep_agents,omitempty"`
+}
+
+// Invocation reads how the run was called.
+func (r *Reader) Invocation() (Invocation, error) {
+	var in Invocation
+	err := readJSON(filepath.Join(r.Dir, invocationFile), &in)
+	return in, err
+}
+
+// Experiment is the experiment file as the run began with it; secrets in it are
+// masked.
+func (r *Reader) Experiment() ([]byte, error) {
+	return os.ReadFile(filepath.Join(r.Dir, "experiment.hcl"))
+}
+
+// Inventory is the inventory file as the run began with it, and its path in the
+// run; nil where there was none.
+func (r *Reader) Inventory() (content []byte, path string, err error) {
+	path = filepath.Join(r.Dir, inventoryFile)
+	content, err = os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, "", nil
+	}
+	return content, path, err
+}
+
+// Variables are the variables as the run began with them, each in the form that
+// -var takes; those that are secret are masked.
+func (r *Reader) Variables() (map[string]string, error) {
+	var v map[string]string
+	err := readJSON(filepath.Join(r.Dir, "variables.json"), &v)
+	return v, err
+}
