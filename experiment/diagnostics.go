@@ -352,7 +352,8 @@ func (d *Diagnostic) cut(src []byte) {
 }
 
 // mask overwrites the ranges of a file that hold secrets, byte for byte, so
-// that columns stay where they are.
+// that columns stay where they are. A literal keeps its quotes: the file can
+// still be read.
 func mask(src []byte, file string, secrets []hcl.Range) []byte {
 	if len(secrets) == 0 {
 		return src
@@ -362,7 +363,11 @@ func mask(src []byte, file string, secrets []hcl.Range) []byte {
 		if r.Filename != file {
 			continue
 		}
-		for i := r.Start.Byte; i < r.End.Byte && i < len(masked); i++ {
+		from, to := r.Start.Byte, min(r.End.Byte, len(masked))
+		if to-from > 2 && src[from] == '"' && src[to-1] == '"' {
+			from, to = from+1, to-1
+		}
+		for i := from; i < to; i++ {
 			if masked[i] != '\n' {
 				masked[i] = '*'
 			}
