@@ -119,11 +119,15 @@ func (s *session) hello(frame protocol.Frame) (hello protocol.Hello, err error) 
 		return refuse("busy", err.Error())
 	}
 	s.talk = talk
+	last := s.events.last()
+	if hello.New {
+		hello.After = last
+	}
 	s.heard.Store(s.Clock.Local())
 	return hello, s.send(response(frame.ID, protocol.Welcome{
 		Version: protocol.Version, Agent: s.Version, Run: s.Run, PID: pid(), Instance: s.instance,
 		MaxProcs: runtime.GOMAXPROCS(0), Virtual: monitor.Virtual("/"),
-		LastEvent: s.events.last(), Expired: s.expired.Load(),
+		LastEvent: last, Expired: s.expired.Load(),
 	}))
 }
 

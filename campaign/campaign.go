@@ -55,6 +55,9 @@ type Config struct {
 	// slow nor fail the run.
 	InfluxDB *influx.Config
 	Sinks    []Sink
+	// Earlier is what the run had done before, where it goes on with Store; nil
+	// for a new run.
+	Earlier *Earlier
 	// KeepAgents leaves the agent's binary on the nodes for the next run.
 	KeepAgents bool
 	Now        func() time.Time
@@ -81,7 +84,11 @@ type runner struct {
 	mu      sync.Mutex
 	current *cellRun // nil between cells
 
-	results []measure.Cell
+	results []measure.Cell // that stand, in running order
+	// Of a run that goes on: what is known of earlier attempts, by position, and
+	// the positions of the cells that run again though they may have a result.
+	earlier map[int]attempts
+	again   []int
 }
 
 // Run carries out the plan. Cancelling ctx stops load and components, collects
@@ -92,11 +99,10 @@ func Run(ctx context.Context, cfg Config) (Summary, error) {
 	defer cancel(nil)
 	r := &runner{Config: cfg, password: rand.Text(), planned: len(cfg.Plan.Cells)}
 	record := newRecord(cfg.Store, cfg.Plan.Experiment)
-	r.stream = &stream{now: cfg.Now, journal: record, sinks: cfg.Sinks, failed: func(err error) { cancel(&recordError{err}) }}
+	r.stream = &stream{now: cfg.Now, journal: record, sinks: cfg.Sinks, failed: func(err error) { cancel(&recordError{err}) }, seq: cfg.Store.LastEvent()}
 	checked := r.openInflux(ctx, record)
 	r.testbed = r.newTestbed()
-	r.emit(r.started())
-	err := cfg.Store.Journal(store.Entry{Kind: store.RunStarted})
+	err := r.beginRun(ctx, record)
 	if err != nil {
 		err = &recordError{err}
 	} else {
@@ -152,6 +158,9 @@ func (e *recordError) Unwrap() error { return e.err }
 // cells runs what the plan has, one cell after another; a cell is durable
 // before the next begins.
 func (r *runner) cells(ctx context.Context) error {
+	if err := r.salvage(ctx); err != nil {
+		return err
+	}
 	for n, cell := range r.Plan.Cells {
 		if n > 0 && r.Plan.Cells[n-1].Repetition != cell.Repetition {
 			if enough, err := r.enough(r.Plan.Cells[n-1].Repetition, n); enough || err != nil {
@@ -160,6 +169,9 @@ func (r *runner) cells(ctx context.Context) error {
 		}
 		if err := context.Cause(ctx); err != nil {
 			return err
+		}
+		if r.stands(cell.Position) {
+			continue
 		}
 		if err := r.runCell(ctx, cell); err != nil {
 			return err
@@ -238,6 +250,7 @@ func (r *runner) onAgentEvent(m *member, e protocol.Event) {
 func (r *runner) newTestbed() *testbed {
 	t := &testbed{
 		run: r.Store.Name(), stream: r.stream, lease: agentLease, keep: agentKeep,
+		resumed: r.Earlier != nil,
 		onEvent: r.onAgentEvent, onGap: r.onGap, onLink: r.onLink,
 	}
 	for _, target := range r.Targets {
@@ -261,10 +274,16 @@ func (r *runner) started() event.RunStarted {
 			}
 		}
 	}
-	for _, t := range r.Targets {
-		e.Nodes = append(e.Nodes, event.NodeRef{Name: t.Name, Role: t.Role, Address: t.Host})
-	}
+	e.Nodes = r.nodeRefs()
 	return e
+}
+
+func (r *runner) nodeRefs() []event.NodeRef {
+	var all []event.NodeRef
+	for _, t := range r.Targets {
+		all = append(all, event.NodeRef{Name: t.Name, Role: t.Role, Address: t.Host})
+	}
+	return all
 }
 
 func cellRef(cell experiment.Cell) event.CellRef {

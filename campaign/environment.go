@@ -19,15 +19,19 @@ import (
 
 // recordEnvironment writes what is known of the nodes once they are open.
 func (r *runner) recordEnvironment(ctx context.Context) error {
-	env := r.Environment
-	env.Lab = r.Lab
 	r.testbed.readClocks(ctx)
+	var found []store.NodeEnvironment
 	for _, m := range r.testbed.members {
 		node := m.environment()
 		if bin, err := r.Agents(m.facts.GOARCH, m.facts.GOARM); err == nil {
 			node.AgentSHA256 = bin.SHA256
 		}
-		env.Nodes = append(env.Nodes, node)
+		found = append(found, node)
+	}
+	env := r.Environment
+	env.Lab, env.Nodes = r.Lab, found
+	if r.Earlier != nil {
+		env = r.resumedOn(found)
 	}
 	if err := r.Store.WriteEnvironment(env); err != nil {
 		return &recordError{err}

@@ -132,12 +132,19 @@ func (m *member) lostBy(c *client.Client) *lostError {
 
 // attach begins the conversation with the agent that runs on the node.
 func (t *testbed) attach(ctx context.Context, m *member, after uint64) error {
+	_, err := t.converse(ctx, m, client.Options{After: after})
+	return err
+}
+
+// converse is attach with options that say which events to begin with. The
+// welcome says whose the agent is also where it cannot be spoken to.
+func (t *testbed) converse(ctx context.Context, m *member, from client.Options) (protocol.Welcome, error) {
 	conn, err := provision.Attach(ctx, m.ssh())
 	if err != nil {
-		return err
+		return protocol.Welcome{}, err
 	}
 	c, welcome, err := client.Open(ctx, conn, client.Options{
-		Run: t.run, After: after, Now: controllerClock,
+		Run: t.run, After: from.After, New: from.New, Now: controllerClock,
 		OnEvent: func(e protocol.Event) { t.onEvent(m, e) },
 		OnGap:   func(n uint64) { t.onGap(m, n) },
 		OnLink:  func(l client.Link) { t.changed(m, l) },
@@ -145,12 +152,12 @@ func (t *testbed) attach(ctx context.Context, m *member, after uint64) error {
 		Lease:   t.lease, Silence: silentBeats * cmp.Or(m.target.SSH.Keepalive, nodes.DefaultKeepalive),
 	})
 	if err != nil {
-		return fmt.Errorf("node %s: %w", m.name(), err)
+		return welcome, fmt.Errorf("node %s: %w", m.name(), err)
 	}
 	m.mu.Lock()
 	m.client, m.welcome = c, welcome
 	m.mu.Unlock()
-	return nil
+	return welcome, nil
 }
 
 // redial makes one attempt to reach the agent again, over the SSH connection if

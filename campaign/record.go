@@ -2,6 +2,7 @@ package campaign
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,6 +19,10 @@ type record struct {
 	encoder *influx.Encoder
 	writer  *influx.Writer // nil without InfluxDB
 	buf     []byte
+	// before is how much of metrics.lp.gz was there when the run went on, and
+	// sent tells, once, how sending that to InfluxDB ended; nil in a new run.
+	before int64
+	sent   chan error
 }
 
 func newRecord(run *store.Run, experiment string) *record {
@@ -90,5 +95,17 @@ func (r *record) close(ctx context.Context) influx.Stats {
 	}
 	ctx, cancel := context.WithTimeout(ctx, influxFlush)
 	defer cancel()
-	return r.writer.Close(ctx)
+	var unsent error
+	if r.sent != nil {
+		select {
+		case unsent = <-r.sent:
+		case <-ctx.Done():
+			unsent = errors.New("sending what was measured before took too long")
+		}
+	}
+	stats := r.writer.Close(ctx)
+	if unsent != nil {
+		stats.Pending, stats.Err = max(stats.Pending, 1), first(stats.Err, unsent)
+	}
+	return stats
 }

@@ -19,8 +19,9 @@ import (
 // instead. What ends the run ends the attempts too: the cell then has no
 // result, and the attempts before stay where they were put aside.
 func (r *runner) runCell(ctx context.Context, cell experiment.Cell) error {
-	var earlier []measure.Attempt
-	for attempt := 1; ; attempt++ {
+	before := r.earlier[cell.Position]
+	earlier := before.outcomes
+	for attempt := before.started + 1; ; attempt++ {
 		if err := r.testbed.recover(ctx); err != nil {
 			return &nodeError{err}
 		}
@@ -29,14 +30,15 @@ func (r *runner) runCell(ctx context.Context, cell experiment.Cell) error {
 			return err
 		}
 		ended := context.Cause(ctx)
-		if result.Verdict != measure.Invalid || attempt > r.Plan.Retry || ended != nil {
-			r.results = append(r.results, result)
+		tries := len(earlier) + 1
+		if result.Verdict != measure.Invalid || tries > r.Plan.Retry || ended != nil {
+			r.keep(result)
 			return ended
 		}
 		earlier = append(earlier, outcome(result))
 		r.emit(event.Message{
 			Level: "warn", Position: cell.Position,
-			Text: fmt.Sprintf("attempt %d is invalid: %s; the cell runs again, attempt %d of at most %d", attempt, reasons(result), attempt+1, r.Plan.Retry+1),
+			Text: fmt.Sprintf("attempt %d is invalid: %s; the cell runs again, attempt %d of at most %d", attempt, reasons(result), attempt+1, attempt+r.Plan.Retry+1-tries),
 		})
 	}
 }
@@ -46,11 +48,12 @@ func (r *runner) attempt(ctx context.Context, c *cellRun, earlier []measure.Atte
 	if err := r.Store.Journal(c.entry(store.CellStarted)); err != nil {
 		return measure.Cell{}, &recordError{err}
 	}
-	if n := len(earlier); n > 0 {
+	if c.ref.Attempt > 1 {
 		// Only now: the journal does not call the cell done any more.
-		if err := r.Store.SetAside(c.cell.Position, earlier[n-1].Attempt); err != nil {
+		if err := r.Store.SetAside(c.cell.Position, c.ref.Attempt-1); err != nil {
 			return measure.Cell{}, &recordError{err}
 		}
+		r.drop(c.cell.Position)
 	}
 	r.emit(event.CellStarted{Cell: c.ref})
 	r.setCurrent(c)
@@ -68,12 +71,14 @@ func (r *runner) attempt(ctx context.Context, c *cellRun, earlier []measure.Atte
 	if err := r.Store.WriteCell(record); err != nil {
 		return measure.Cell{}, &recordError{err}
 	}
+	// The journal's line makes the event durable with it: a cell that is done
+	// has been told.
+	r.emit(event.CellFinished{Cell: c.ref, Result: record.Cell})
 	entry := c.entry(store.CellDone)
 	entry.Verdict = record.Cell.Verdict
 	if err := r.Store.Journal(entry); err != nil {
 		return measure.Cell{}, &recordError{err}
 	}
-	r.emit(event.CellFinished{Cell: c.ref, Result: record.Cell})
 	return record.Cell, nil
 }
 
@@ -99,6 +104,9 @@ func (r *runner) enough(repetition, ran int) (bool, error) {
 	p := r.Plan.Repeat
 	if p == nil || repetition < p.AtLeast {
 		return false, nil
+	}
+	if slices.ContainsFunc(r.results, func(c measure.Cell) bool { return c.Repetition > repetition }) {
+		return false, nil // it was decided before, when later ones ran
 	}
 	if _, wide := widest(p, r.results); len(wide) > 0 {
 		return false, nil

@@ -59,6 +59,7 @@ type testbed struct {
 	stream  *stream
 	lease   time.Duration
 	keep    time.Duration
+	resumed bool // agents of this run may run already
 	// onEvent takes the agents' events, onGap the numbers of those that are lost
 	// and onLink the changes of the links, each from one goroutine a member.
 	onEvent func(*member, protocol.Event)
@@ -101,7 +102,7 @@ func (t *testbed) openMember(ctx context.Context, m *member, source provision.So
 		return err
 	}
 	m.agent = agent
-	if err = t.start(ctx, m); err != nil {
+	if err = t.bringUp(ctx, m); err != nil {
 		return err
 	}
 	detail := "agent already there"

@@ -94,6 +94,8 @@ func decode(kind Kind, b []byte) (Data, error) {
 	switch kind {
 	case KindRunStarted:
 		return into[RunStarted](b)
+	case KindRunResumed:
+		return into[RunResumed](b)
 	case KindNodeState:
 		return into[NodeState](b)
 	case KindCellStarted:

@@ -22,6 +22,7 @@ type Outline struct {
 	Description  string        `json:"description"`
 	Seed         int64         `json:"seed"`
 	Repetitions  int           `json:"repetitions"`
+	Retry        int           `json:"retry"`
 	Dimensions   []string      `json:"dimensions"`
 	Cells        []OutlineCell `json:"cells"` // in running order
 	Expectations []string      `json:"expectations"`

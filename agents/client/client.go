@@ -23,6 +23,8 @@ import (
 type Options struct {
 	Run   string
 	After uint64 // the number of the last event that is known; 0 for all
+	// New leaves out every event before the conversation; After does not count then.
+	New bool
 	// Now is the controller's clock in nanoseconds.
 	Now func() int64
 	// OnEvent takes events in order from one goroutine; it must return quickly.
@@ -133,6 +135,9 @@ func Open(ctx context.Context, conn io.ReadWriteCloser, o Options) (*Client, pro
 		l.close()
 		return nil, welcome, err
 	}
+	if o.New {
+		c.last, c.options.New = welcome.LastEvent, false
+	}
 	if welcome.LastEvent < c.last {
 		c.last = 0 // these are another agent's, which counts anew
 	}
@@ -154,7 +159,7 @@ func (c *Client) greet(ctx context.Context, l *line) (welcome protocol.Welcome, 
 	c.next++
 	id, after := c.next, c.last
 	c.mu.Unlock()
-	body, err := protocol.Body(protocol.Hello{Version: protocol.Version, Run: c.options.Run, After: after, Conversation: c.name})
+	body, err := protocol.Body(protocol.Hello{Version: protocol.Version, Run: c.options.Run, After: after, New: c.options.New, Conversation: c.name})
 	if err != nil {
 		return welcome, err
 	}

@@ -82,6 +82,9 @@ type Hello struct {
 	// Conversation names what goes on over several connections: requests keep
 	// their IDs in it. Another one takes the agent over.
 	Conversation string `json:"conversation"`
+	// New leaves out every event before this hello: for a controller that takes
+	// over an agent and knows nothing of what came before.
+	New bool `json:"new,omitempty"`
 }
 
 // Welcome answers Hello.
