@@ -53,6 +53,11 @@ func (c *cellRun) fetchLogsOver(ctx context.Context, n *nodes.Node, m *member) e
 // fetch copies one file from the node and closes out.
 func fetch(ctx context.Context, n *nodes.Node, remote string, out *os.File) error {
 	_, err := n.Download(ctx, remote, out, logLimit)
+	if err == nil {
+		if serr := out.Sync(); serr != nil { // before the journal calls the cell done
+			err = &recordError{serr}
+		}
+	}
 	if cerr := out.Close(); err == nil && cerr != nil {
 		return &recordError{cerr}
 	}

@@ -26,21 +26,23 @@ type attempts struct {
 	outcomes []measure.Attempt // of those that came to a result
 }
 
-// Left counts the cells that are still to be run, and the invalid ones that are
-// not, by the plan in the run's directory. It takes a run in which nothing is
-// left and that did not come to its end for one that has to be ended.
-func (e *Earlier) Left() (cells, invalid int, ended bool) {
-	missing := e.Run.Missing()
-	cells = len(missing)
+// End is how the run ended, where it has come to its end and nothing is left to
+// be run; nil otherwise.
+func (e *Earlier) End() *Summary {
+	end := e.Run.Finished()
+	if end == nil || end.Status == nil || len(e.Run.Missing()) > 0 || slices.ContainsFunc(e.Run.Cells, e.again) {
+		return nil
+	}
+	s := &Summary{Status: Status(*end.Status), Reason: end.Reason}
 	for _, c := range e.Run.Cells {
-		switch {
-		case e.again(c) && !slices.ContainsFunc(missing, func(m store.OutlineCell) bool { return m.Position == c.Position }):
-			cells++
-		case c.Verdict == measure.Invalid:
-			invalid++
+		if c.Verdict == measure.Invalid {
+			s.Invalid++
 		}
 	}
-	return cells, invalid, e.Run.Finished() != nil
+	if s.Invalid > 0 {
+		s.Reason += "; -retry-invalid runs the invalid cells again"
+	}
+	return s
 }
 
 // again says whether a cell that has a result is run again.

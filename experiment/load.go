@@ -49,8 +49,8 @@ func (in Inputs) hostsFor(group string, role Role) (hosts []string, ok bool) {
 type Experiment struct {
 	source    []byte
 	variables map[string]string
-	secrets   []string // variables that are sensitive and were given from outside
-	blanked   []string // secrets that are nothing but asterisks, in words
+	secrets   []string // where it has secrets from outside, in words
+	blanked   []string // where they are nothing but asterisks
 	warnings  Diagnostics
 	plan      Plan
 	expects   []expectation

@@ -28,22 +28,23 @@ func (l *loader) recordedValues() {
 	}
 }
 
-// OutsideSecrets are the sensitive variables whose values came from outside of
-// the file, by name. Nothing that is stored of a run holds them.
-func (e *Experiment) OutsideSecrets() []string { return slices.Clone(e.secrets) }
+// Secrets are where the experiment has a secret that has to be given again to
+// go on with a run, in words: variables whose values came from outside of the
+// file, and what became of others. Nothing that is stored of a run holds them.
+func (e *Experiment) Secrets() []string { return slices.Clone(e.secrets) }
 
-// BlankedSecrets says where the experiment has asterisks for a secret, as a
-// file has that was stored with a run.
+// BlankedSecrets are where the experiment has asterisks for a secret, as a file
+// has that was stored with a run.
 func (e *Experiment) BlankedSecrets() []string { return slices.Clone(e.blanked) }
 
 func (l *loader) outsideSecrets() []string {
-	var names []string
+	var found []string
 	for _, name := range sortedKeys(l.variables) {
 		if v := l.variables[name]; v.sensitive && v.outside {
-			names = append(names, name)
+			found = append(found, fmt.Sprintf("variable %q", name))
 		}
 	}
-	return names
+	return append(found, l.usedSecrets(func(text string) bool { return text != "" })...)
 }
 
 func (l *loader) blankedSecrets() []string {
@@ -53,14 +54,20 @@ func (l *loader) blankedSecrets() []string {
 			found = append(found, fmt.Sprintf("variable %q", name))
 		}
 	}
-	if db := l.plan.InfluxDB; db != nil && blanked(db.Token.Reveal()) {
-		found = append(found, "influxdb.token")
+	return append(found, l.usedSecrets(blanked)...)
+}
+
+// usedSecrets are the places in the plan where a secret of a kind is used.
+func (l *loader) usedSecrets(of func(text string) bool) []string {
+	var found []string
+	if db := l.plan.InfluxDB; db != nil && of(db.Token.Reveal()) {
+		found = append(found, "token of influxdb")
 	}
 	for _, cell := range l.plan.Cells {
 		for _, c := range cell.Components {
 			for _, name := range sortedKeys(c.SecretEnv) {
-				at := fmt.Sprintf("%s of component %q", name, c.Name)
-				if blanked(c.SecretEnv[name].Reveal()) && !slices.Contains(found, at) {
+				at := fmt.Sprintf("%s in env of component %q", name, c.Name)
+				if of(c.SecretEnv[name].Reveal()) && !slices.Contains(found, at) {
 					found = append(found, at)
 				}
 			}

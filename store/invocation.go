@@ -17,13 +17,15 @@ const (
 type Invocation struct {
 	// Experiment is the file's path; experiment.hcl is what was in it.
 	Experiment string `json:"experiment"`
-	// Inventory is the inventory's path, empty where there was none;
-	// inventory.hcl is what was in it.
-	Inventory string `json:"inventory,omitempty"`
+	// Inventory is the inventory's path, empty where there was none, and
+	// InventoryFormat how it was read; inventory.hcl is what was in one of bela's
+	// own format. Others may hold passwords, and are not kept.
+	Inventory       string `json:"inventory,omitempty"`
+	InventoryFormat string `json:"inventory_format,omitempty"`
 	// Only selected the cells; empty is all.
 	Only string `json:"only,omitempty"`
-	// Secrets are the sensitive variables that were given from outside, by name:
-	// their values are nowhere in the run.
+	// Secrets are where the experiment had secrets from outside, in words: their
+	// values are nowhere in the run.
 	Secrets []string `json:"secrets,omitempty"`
 	// KeepAgents says that the agents' binaries stay on the nodes.
 	KeepAgents bool `json:"keep_agents,omitempty"`
@@ -42,15 +44,15 @@ func (r *Reader) Experiment() ([]byte, error) {
 	return os.ReadFile(filepath.Join(r.Dir, "experiment.hcl"))
 }
 
-// Inventory is the inventory file as the run began with it, and its path in the
-// run; nil where there was none.
-func (r *Reader) Inventory() (content []byte, path string, err error) {
-	path = filepath.Join(r.Dir, inventoryFile)
-	content, err = os.ReadFile(path)
+// Inventory is the path of the inventory as the run began with it, in the run's
+// directory; empty where it has none.
+func (r *Reader) Inventory() (string, error) {
+	path := filepath.Join(r.Dir, inventoryFile)
+	_, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "", nil
+		return "", nil
 	}
-	return content, path, err
+	return path, err
 }
 
 // Variables are the variables as the run began with them, each in the form that

@@ -42,6 +42,8 @@ func (s *state) narrate(e event.Event) []note {
 	switch d := e.Data.(type) {
 	case event.RunStarted:
 		ns = []note{{Text: s.sayRun(e.Time), Lasting: true}}
+	case event.RunResumed:
+		ns = []note{{Text: sayResumed(e.Time, d), Lasting: true, Logged: true}}
 	case event.NodeState:
 		ns = []note{s.sayNode(d)}
 	case event.CellStarted:
@@ -80,6 +82,14 @@ func (s *state) sayRun(at time.Time) string {
 		fmt.Fprintf(&b, "; results in %s", r.Directory)
 	}
 	return b.String()
+}
+
+func sayResumed(at time.Time, d event.RunResumed) string {
+	text := fmt.Sprintf("%s  run %s goes on: %s done, %d to run", at.Format(time.RFC3339), clean(d.Run), plural(d.Done, "cell"), d.Left)
+	if d.Expected > 0 {
+		text += ", about " + length(d.Expected)
+	}
+	return text
 }
 
 func (s *state) sayNode(d event.NodeState) note {

@@ -132,6 +132,8 @@ func (s *state) apply(e event.Event) {
 	switch d := e.Data.(type) {
 	case event.RunStarted:
 		s.applyRun(e.Time, d)
+	case event.RunResumed:
+		s.applyResumed(e.Time, d)
 	case event.NodeState:
 		n := s.node(clean(d.Node))
 		n.State, n.Detail = clean(d.State), clean(d.Detail)
@@ -183,6 +185,17 @@ func (s *state) applyRun(at time.Time, d event.RunStarted) {
 	s.Run.Components = nil
 	for _, c := range d.Components {
 		s.Run.Components = append(s.Run.Components, clean(c))
+	}
+}
+
+// applyResumed goes on with the cells that have a result, on nodes of which
+// nothing is known yet. Time counts anew: the run stood still.
+func (s *state) applyResumed(at time.Time, d event.RunResumed) {
+	s.Start, s.Current, s.Finished = at, -1, nil
+	s.Run.Run, s.Run.Directory = clean(d.Run), clean(d.Directory)
+	s.Nodes, s.Components = nil, nil
+	for _, n := range d.Nodes {
+		s.Nodes = append(s.Nodes, nodeState{Name: clean(n.Name), Role: clean(n.Role), Address: clean(n.Address)})
 	}
 }
 

@@ -25,19 +25,20 @@ func TestReadmePicture(t *testing.T) {
 	}
 }
 
-// The README must list every command, and no other.
+// The README, or the page of operations for what is done after a run broke,
+// must list every command, and no other.
 func TestReadmeCommands(t *testing.T) {
-	text := page(t, "README.md")
+	text := page(t, "README.md") + page(t, "docs/operations.md")
 	known := make(map[string]bool)
 	for _, c := range commands() {
 		known[c.name] = true
 		if !strings.Contains(text, "bela "+c.name) {
-			t.Errorf("README.md does not mention bela %s", c.name)
+			t.Errorf("README.md and docs/operations.md do not mention bela %s", c.name)
 		}
 	}
 	for _, m := range regexp.MustCompile("`bela ([a-z]+)").FindAllStringSubmatch(text, -1) {
 		if !known[m[1]] {
-			t.Errorf("README.md mentions bela %s, which is not there", m[1])
+			t.Errorf("README.md or docs/operations.md mentions bela %s, which is not there", m[1])
 		}
 	}
 }
@@ -45,7 +46,7 @@ func TestReadmeCommands(t *testing.T) {
 // A link that leads nowhere costs a newcomer the first ten minutes.
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#: ]+)(#[^)]*)?\)`)
-	for _, name := range []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/metrics.md", "docs/influxdb.md", "docs/experiment-file.md", "docs/inventories.md", "docs/performance.md"} {
+	for _, name := range []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/metrics.md", "docs/influxdb.md", "docs/experiment-file.md", "docs/inventories.md", "docs/performance.md", "docs/operations.md"} {
 		for _, m := range link.FindAllStringSubmatch(page(t, name), -1) {
 			if _, err := os.Stat(filepath.Join("../..", filepath.Dir(name), m[1])); err != nil {
 				t.Errorf("%s: the link to %s leads nowhere", name, m[1])

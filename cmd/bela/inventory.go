@@ -15,6 +15,11 @@ import (
 
 // load reads the experiment, with the machines of the inventory if there is one.
 func (ff *fileFlags) load(a *app, path string) (*experiment.Experiment, *inventory.Inventory, error) {
+	return ff.read(a, func(in experiment.Inputs) (*experiment.Experiment, error) { return experiment.Load(path, in) })
+}
+
+// read is load with a way of its own to read the experiment.
+func (ff *fileFlags) read(a *app, load func(experiment.Inputs) (*experiment.Experiment, error)) (*experiment.Experiment, *inventory.Inventory, error) {
 	in := experiment.Inputs{Vars: ff.vars, VarFile: *ff.varFile, Env: a.env}
 	var inv *inventory.Inventory
 	var taken *takenGroups
@@ -32,7 +37,7 @@ func (ff *fileFlags) load(a *app, path string) (*experiment.Experiment, *invento
 			}
 		}
 	}
-	e, err := experiment.Load(path, in)
+	e, err := load(in)
 	if taken != nil {
 		if terr := errors.Join(taken.errs...); terr != nil {
 			return nil, nil, &statusError{statusUsage, terr}
@@ -75,7 +80,7 @@ func (t *takenGroups) hosts(group string, role experiment.Role) []string {
 	if !ok {
 		return nil
 	}
-	if other, twice := t.by[g.Name]; twice {
+	if other, twice := t.by[g.Name]; twice && other != group {
 		t.errs = append(t.errs, fmt.Errorf("inventory: %s: the groups %q and %q of the experiment would both get the machines of %q: make a group %q, or %q, in the inventory",
 			t.inv.File, other, group, g.Name, group, other))
 		return nil

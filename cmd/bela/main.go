@@ -45,6 +45,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"run", "FILE", "run an experiment and leave its results", runRun},
+		{"resume", "[RUN]", "go on with a run that was broken off", runResume},
 		{"validate", "FILE", "check an experiment file; needs no network", runValidate},
 		{"plan", "FILE", "show every cell that a run would do; needs no network", runPlan},
 		{"doctor", "FILE", "check that every node is fit for the experiment", runDoctor},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -53,8 +54,24 @@ func runRun(ctx context.Context, a *app, args []string) error {
 	if *dry {
 		return printPlan(a.out, plan)
 	}
-	r := &run{app: a, experiment: e, plan: plan, inventory: machines, keep: *keep}
-	return r.do(ctx, *results, *view)
+	call, err := invocation(rest[0], e, machines)
+	if err != nil {
+		return err
+	}
+	call.Only, call.KeepAgents = *only, *keep
+	r := &run{app: a, experiment: e, plan: plan, inventory: machines, invocation: call}
+	return r.do(ctx, *view, func() (*store.Run, error) { return r.create(*results) })
+}
+
+// invocation is how a run is called, for whoever goes on with it.
+func invocation(path string, e *experiment.Experiment, inv *inventory.Inventory) (store.Invocation, error) {
+	call := store.Invocation{Secrets: e.Secrets()}
+	var err error
+	if call.Experiment, err = filepath.Abs(path); err == nil && inv != nil {
+		call.InventoryFormat = string(inv.Format)
+		call.Inventory, err = filepath.Abs(inv.File)
+	}
+	return call, err
 }
 
 // run is a run of an experiment, being put together.
@@ -63,12 +80,14 @@ type run struct {
 	experiment *experiment.Experiment
 	plan       *experiment.Plan
 	inventory  *inventory.Inventory
-	keep       bool
+	invocation store.Invocation
+	earlier    *campaign.Earlier // nil for a new run
 	// atOnce is what must be done even when the user wants to leave at once.
 	atOnce []func()
 }
 
-func (r *run) do(ctx context.Context, results, mode string) (err error) {
+// do carries the run out in the directory that open gives.
+func (r *run) do(ctx context.Context, mode string, open func() (*store.Run, error)) (err error) {
 	machines, err := machinesOf(ctx, r.plan, r.inventory)
 	if err != nil {
 		return withStatus(campaign.Unreachable, err)
@@ -77,7 +96,7 @@ func (r *run) do(ctx context.Context, results, mode string) (err error) {
 	r.atOnce = append(r.atOnce, func() { _ = machines.close() })
 	r.sayHostKeys(machines)
 
-	dir, err := r.create(results)
+	dir, err := open()
 	if err != nil {
 		return err
 	}
@@ -98,7 +117,7 @@ func (r *run) do(ctx context.Context, results, mode string) (err error) {
 	summary, failure := campaign.Run(ctx, campaign.Config{
 		Plan: r.plan, Expect: r.experiment.Expect, Targets: machines.targets, Lab: machines.lab != nil,
 		Agents: agentbin.For, Store: dir, Environment: r.environment(), InfluxDB: influxConfig(r.plan.InfluxDB),
-		Sinks: append(told, view), KeepAgents: r.keep, Now: time.Now,
+		Sinks: append(told, view), Earlier: r.earlier, KeepAgents: r.invocation.KeepAgents, Now: time.Now,
 	})
 	if cerr := view.Close(); cerr != nil {
 		fmt.Fprintln(r.err, "bela: the view:", cerr)
@@ -123,9 +142,17 @@ func errorText(err error) string {
 
 // create makes the run directory.
 func (r *run) create(results string) (*store.Run, error) {
+	var machines []byte
+	// Files of other kinds may hold passwords.
+	if r.inventory != nil && r.inventory.Format == inventory.HCL {
+		var err error
+		if machines, err = os.ReadFile(r.invocation.Inventory); err != nil {
+			return nil, &statusError{statusUsage, err}
+		}
+	}
 	dir, err := store.Create(results, r.plan.Experiment, time.Now(), strings.ToLower(rand.Text()[:6]), store.Inputs{
 		Experiment: r.experiment.Source(), Variables: r.experiment.Variables(), Plan: r.plan,
-		Environment: r.environment(), Dimensions: r.plan.Dimensions,
+		Environment: r.environment(), Invocation: r.invocation, Inventory: machines, Dimensions: r.plan.Dimensions,
 	})
 	if err != nil {
 		return nil, &statusError{statusUsage, err}
