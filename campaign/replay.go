@@ -71,7 +71,7 @@ func (e *Earlier) holds(result measure.Cell) bool {
 
 // show hands an event of before to the views alone.
 func (r *runner) show(e event.Event) {
-	for _, s := range r.Sinks {
+	for _, s := range r.Earlier.Views {
 		s.Handle(e)
 	}
 }

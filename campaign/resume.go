@@ -18,6 +18,9 @@ type Earlier struct {
 	// RetryInvalid runs cells again whose verdict is invalid, beside what the
 	// plan allows.
 	RetryInvalid bool
+	// Views are those of the sinks that are told again how the run began and
+	// what stands of it.
+	Views []Sink
 }
 
 // attempts are what is known of the attempts at a cell before the run went on.

@@ -63,6 +63,9 @@ func (l *loader) usedSecrets(of func(text string) bool) []string {
 	if db := l.plan.InfluxDB; db != nil && of(db.Token.Reveal()) {
 		found = append(found, "token of influxdb")
 	}
+	if n := l.plan.Notify; n != nil && of(n.URL.Reveal()) {
+		found = append(found, "url of notify")
+	}
 	for _, cell := range l.plan.Cells {
 		for _, c := range cell.Components {
 			for _, name := range sortedKeys(c.SecretEnv) {

@@ -114,6 +114,9 @@ func (r *run) do(ctx context.Context, mode string, open func() (*store.Run, erro
 		return err
 	}
 	defer tell()
+	if r.earlier != nil {
+		r.earlier.Views = []campaign.Sink{view}
+	}
 	summary, failure := campaign.Run(ctx, campaign.Config{
 		Plan: r.plan, Expect: r.experiment.Expect, Targets: machines.targets, Lab: machines.lab != nil,
 		Agents: agentbin.For, Store: dir, Environment: r.environment(), InfluxDB: influxConfig(r.plan.InfluxDB),
