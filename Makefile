@@ -22,10 +22,10 @@ FUZZTIME ?= 10s
 AGENT_SOURCES := $(shell find agents measure cmd/bela-agent provision/agentbin -name '*.go' -not -name '*_test.go') go.mod go.sum
 AGENTS_BUILT  := provision/agentbin/dist/index.json
 
-.PHONY: help build run test race bench lint fuzz influxd tools clean FORCE
+.PHONY: help build run test race bench lint fuzz testbed testbed-down influxd tools clean FORCE
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 build: .cache/agents.stamp ## build the controller, with its agents inside, at bin/bela
 	go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/bela ./cmd/bela
@@ -59,6 +59,12 @@ lint: ## gofmt, go vet, golangci-lint, module checksums, and which package may i
 
 fuzz: ## run every fuzz function for a short time (FUZZTIME=10s)
 	scripts/fuzz.sh $(FUZZTIME)
+
+testbed: ## as root: N hosts on this machine, network namespaces with OpenSSH, until testbed-down (N=4 GATEWAY=1 NAME=testbed)
+	go run ./nodes/netns/testbed up -name '$(or $(NAME),testbed)' -n '$(or $(N),4)' $(if $(filter-out 0,$(GATEWAY)),-gateway)
+
+testbed-down: ## remove what testbed made, or what is left of it
+	go run ./nodes/netns/testbed down -name '$(or $(NAME),testbed)'
 
 influxd: ## start a real InfluxDB 1.8 on 127.0.0.1:8086 and print the settings to use with it
 	scripts/tool.sh $(INFLUXD)

@@ -9,6 +9,8 @@ cd "$(dirname "$0")/.."
 needs=(
 	"sshd openssh-server SSH against OpenSSH's own server"
 	"mosquitto mosquitto MQTT against a second broker"
+	"ip iproute2 many hosts on one machine"
+	"nft nftables many hosts on one machine"
 	"tmux tmux dashboard in a real terminal"
 )
 
