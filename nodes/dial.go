@@ -17,23 +17,7 @@ import (
 // Dial connects to a node and logs in, repeating what failed for a transient
 // reason. ctx bounds the whole of it, not the life of the node. Its errors are
 // *Error.
-func Dial(ctx context.Context, t Target) (*Node, error) {
-	d, err := newDialer(t)
-	if err != nil {
-		return nil, err
-	}
-	var n *Node
-	err = retry(ctx, t.SSH.retries(), func(attempt int, cause error, wait time.Duration) {
-		t.SSH.log().Info("connecting again", "node", t.Name, "attempt", attempt, "after", wait.Round(time.Millisecond), "cause", cause)
-	}, func() error {
-		n, err = d.connect(ctx)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return n, nil
-}
+func Dial(ctx context.Context, t Target) (*Node, error) { return NewPool().Dial(ctx, t) }
 
 // dialer is a target with all that the controller's files say about it.
 type dialer struct {
@@ -73,38 +57,51 @@ func newDialer(t Target) (*dialer, error) {
 }
 
 // connect makes one attempt through all hops.
-func (d *dialer) connect(ctx context.Context) (_ *Node, err error) {
-	attempt, cancel := context.WithTimeout(ctx, d.target.SSH.connectTimeout())
-	defer cancel()
-	var closers []io.Closer // outermost first
-	defer func() {
-		if err != nil {
-			closeAll(closers)
-		}
-	}()
-	var client *ssh.Client
-	var heard *pulse // of the last hop
-	for i, h := range d.hops {
-		var conn net.Conn
-		if client == nil {
-			conn, err = (&net.Dialer{}).DialContext(attempt, "tcp", h.address())
-		} else {
-			conn, err = client.DialContext(attempt, "tcp", h.address())
-		}
-		if err != nil {
-			return nil, d.failed(ctx, attempt, i, false, "", err)
-		}
-		heard = newPulse(conn)
-		conn = heard
-		closers = append(closers, conn)
-		if client, err = d.login(ctx, attempt, i, conn); err != nil {
-			return nil, err
-		}
-		closers = append(closers, client)
+func (d *dialer) connect(ctx context.Context, p *Pool) (*Node, error) {
+	last := len(d.hops) - 1
+	via, err := p.seat(ctx, d, last)
+	if err != nil {
+		return nil, err
 	}
-	n := newNode(d.target, client, heard, closers)
+	client, conn, err := d.reach(ctx, p, last, via)
+	if err != nil {
+		if via != nil {
+			via.leave()
+		}
+		return nil, err
+	}
+	n := newNode(d.target, client, conn, via)
 	n.hostKey = d.hostKey
 	return n, nil
+}
+
+// reach connects to one hop through the one before it and logs in. What it
+// waits for its turn does not count as time without an answer.
+func (d *dialer) reach(ctx context.Context, p *Pool, i int, via *link) (*ssh.Client, *pulse, error) {
+	h := d.hops[i]
+	over, err := p.turn(ctx, d.route(i)+h.address())
+	if err != nil {
+		return nil, nil, d.failed(ctx, ctx, i, false, "", err)
+	}
+	defer over()
+	attempt, cancel := context.WithTimeout(ctx, d.target.SSH.connectTimeout())
+	defer cancel()
+	var conn net.Conn
+	if via == nil {
+		conn, err = (&net.Dialer{}).DialContext(attempt, "tcp", h.address())
+	} else {
+		conn, err = via.client.DialContext(attempt, "tcp", h.address())
+	}
+	if err != nil {
+		return nil, nil, d.failed(ctx, attempt, i, false, "", err)
+	}
+	heard := newPulse(conn)
+	client, err := d.login(ctx, attempt, i, heard)
+	if err != nil {
+		_ = conn.Close()
+		return nil, nil, err
+	}
+	return client, heard, nil
 }
 
 // login does the key exchange and logs in to one hop.
@@ -171,7 +168,7 @@ func (d *dialer) failed(ctx, attempt context.Context, i int, trusted bool, keys 
 		e.Next = "check hosts in the node block, or the alias in ~/.ssh/config"
 	case errors.As(err, &channel):
 		e.Err = fmt.Errorf("%s%s: the jump host %s cannot reach it: %w", d.role(i), h.address(), d.hops[i-1].address(), err)
-		e.Transient = channel.Reason == ssh.ConnectionFailed
+		e.Transient = channel.Reason == ssh.ConnectionFailed || channel.Reason == ssh.ResourceShortage
 		e.Next = "check the address as seen from there, and that its sshd allows forwarding"
 	case errors.As(err, &algo):
 		e.Kind, e.Next = Unsupported, "the machine's SSH server is too old or too restricted; update it or its configuration"
@@ -236,12 +233,6 @@ func retry(ctx context.Context, repeats int, note func(attempt int, cause error,
 		case <-time.After(wait):
 		}
 		backoff = min(2*backoff, maxBackoff)
-	}
-}
-
-func closeAll(closers []io.Closer) {
-	for _, c := range closers {
-		_ = c.Close()
 	}
 }
 

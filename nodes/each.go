@@ -6,8 +6,7 @@ import (
 	"sync"
 )
 
-// defaultFanOut keeps below the 10 connections that an OpenSSH server, such as
-// a jump host, lets log in at once (MaxStartups).
+// defaultFanOut is how many nodes are worked on at once where nothing is said.
 const defaultFanOut = 8
 
 // Each calls f for every item, at most limit at once (0 is 8), and waits for
@@ -38,8 +37,8 @@ func Each[T any](ctx context.Context, items []T, limit int, f func(context.Conte
 	return errors.Join(errs...)
 }
 
-// DialAll dials every target, at most limit at once (0 is 8). It returns one
-// node a target, in their order, nil where it failed; the caller closes those
+// DialAll dials every target through one Pool, at most limit at once (0 is 8).
+// It returns one node a target, in their order, nil where it failed; the caller closes those
 // that it got, also when there is an error.
 func DialAll(ctx context.Context, targets []Target, limit int) ([]*Node, error) {
 	list := make([]*Node, len(targets))
@@ -47,8 +46,9 @@ func DialAll(ctx context.Context, targets []Target, limit int) ([]*Node, error) 
 	for i := range index {
 		index[i] = i
 	}
+	pool := NewPool()
 	err := Each(ctx, index, limit, func(ctx context.Context, i int) error {
-		n, err := Dial(ctx, targets[i])
+		n, err := pool.Dial(ctx, targets[i])
 		list[i] = n
 		return err
 	})

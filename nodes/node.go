@@ -26,9 +26,9 @@ const maxSessions = 8
 type Node struct {
 	target  Target
 	client  *ssh.Client
-	closers []io.Closer // outermost connection first
-	heard   *pulse      // beneath the client
-	hostKey string      // fingerprint of the host key that was trusted
+	conn    *pulse // beneath the client
+	via     *link  // the jump host's connection, with others on it; nil for none
+	hostKey string // fingerprint of the host key that was trusted
 
 	sessions chan struct{} // holds one token a session in use
 	killing  chan struct{} // the same for the one session that ends commands
@@ -46,12 +46,12 @@ type Node struct {
 
 var errClosed = errors.New("the connection was closed")
 
-func newNode(t Target, client *ssh.Client, heard *pulse, closers []io.Closer) *Node {
+func newNode(t Target, client *ssh.Client, conn *pulse, via *link) *Node {
 	n := &Node{
 		target:   t,
 		client:   client,
-		heard:    heard,
-		closers:  closers,
+		conn:     conn,
+		via:      via,
 		sessions: make(chan struct{}, maxSessions),
 		killing:  make(chan struct{}, 1),
 		done:     make(chan struct{}),
@@ -78,7 +78,7 @@ func (n *Node) Address() string {
 	if n.target.Address != "" {
 		return n.target.Address
 	}
-	if tcp, ok := n.client.RemoteAddr().(*net.TCPAddr); ok && len(n.closers) == 2 && !tcp.IP.IsUnspecified() {
+	if tcp, ok := n.client.RemoteAddr().(*net.TCPAddr); ok && n.via == nil && !tcp.IP.IsUnspecified() {
 		return tcp.IP.String()
 	}
 	// Through a jump host the address that was reached is not known here.
@@ -116,14 +116,33 @@ func (n *Node) Close() error {
 	return nil
 }
 
-// end closes the connection once. The outermost goes first: closing an inner
-// one writes to it, which would wait on a link that is stuck.
+// end closes the connection once.
 func (n *Node) end(err error) {
 	n.once.Do(func() {
 		n.err = err
 		close(n.done)
-		closeAll(n.closers)
+		if n.via == nil {
+			// The outer one first: closing the inner one writes to it, which
+			// would wait on a link that is stuck.
+			_ = n.conn.Close()
+			_ = n.client.Close()
+			return
+		}
+		go n.leaveJump()
 	})
+}
+
+// stuckLink is how long closing a connection through a jump host may take.
+const stuckLink = time.Second
+
+// leaveJump closes the node's connection inside the jump host's, on which other
+// nodes go on. Where that is stuck, it is so for all of them.
+func (n *Node) leaveJump() {
+	stuck := time.AfterFunc(stuckLink, func() { _ = n.via.conn.Close() })
+	_ = n.client.Close()
+	_ = n.client.Wait()
+	stuck.Stop()
+	n.via.leave()
 }
 
 // keepalive ends the connection when nothing comes back any more: TCP alone
@@ -139,7 +158,7 @@ func (n *Node) keepalive() {
 			return
 		case <-ticker.C:
 		}
-		if silent := n.heard.silence(); silent >= keepaliveMissed*interval {
+		if silent := n.conn.silence(); silent >= keepaliveMissed*interval {
 			n.end(n.fail(LinkLost, fmt.Errorf("no answer to keepalives for %s", silent.Round(100*time.Millisecond)),
 				"check the machine and the network in between", true))
 			return

@@ -133,13 +133,13 @@ func (s *Server) run(t testing.TB, path string, o Options) error {
 		"AuthorizedKeysFile "+filepath.Join(s.Dir, "authorized_keys"),
 		"PidFile none", "UsePAM no", "StrictModes no", "PermitRootLogin yes", "PasswordAuthentication no",
 		"KbdInteractiveAuthentication no", "MaxStartups 100", "Subsystem sftp internal-sftp", "LogLevel VERBOSE")
-	var env []string
+	// The start-up files of the user who runs the tests are none of theirs: a
+	// shell reads them for every command that comes over SSH.
+	env := []string{fmt.Sprintf("HOME=%q", s.Dir)}
 	for name, value := range o.Env {
 		env = append(env, fmt.Sprintf("%s=%q", name, value))
 	}
-	if len(env) > 0 {
-		lines = append(lines, "SetEnv "+strings.Join(env, " "))
-	}
+	lines = append(lines, "SetEnv "+strings.Join(env, " "))
 	config := filepath.Join(s.Dir, "sshd_config")
 	if err := os.WriteFile(config, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		return err
