@@ -253,8 +253,9 @@ func (r *runner) newTestbed() *testbed {
 		resumed: r.Earlier != nil,
 		onEvent: r.onAgentEvent, onGap: r.onGap, onLink: r.onLink,
 	}
+	pool := nodes.NewPool()
 	for _, target := range r.Targets {
-		t.members = append(t.members, &member{target: target, meter: nodeMeter{node: target.Name}})
+		t.members = append(t.members, &member{target: target, pool: pool, meter: nodeMeter{node: target.Name}})
 	}
 	return t
 }

@@ -48,7 +48,7 @@ func (m *member) setSSH(n *nodes.Node) {
 
 // dialAgain replaces the connection to the node.
 func (m *member) dialAgain(ctx context.Context, t nodes.Target) error {
-	fresh, err := nodes.Dial(ctx, t)
+	fresh, err := m.pool.Dial(ctx, t)
 	if err != nil {
 		return err
 	}

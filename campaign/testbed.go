@@ -36,6 +36,7 @@ const (
 // member is a node of the testbed with its agent.
 type member struct {
 	target nodes.Target
+	pool   *nodes.Pool // what all members are dialled through
 	facts  nodes.Facts
 	agent  string // the path of the agent's binary on the node; its name tells its hash
 	ours   bool   // an agent of this run was started here
@@ -85,7 +86,7 @@ func (t *testbed) open(ctx context.Context, source provision.Source) error {
 
 func (t *testbed) openMember(ctx context.Context, m *member, source provision.Source) (err error) {
 	t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeConnecting})
-	node, err := nodes.Dial(ctx, m.target)
+	node, err := m.pool.Dial(ctx, m.target)
 	if err != nil {
 		return err
 	}

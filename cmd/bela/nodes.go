@@ -131,9 +131,10 @@ func (a *app) reachAll(ctx context.Context, b testbed, before func([]nodes.Targe
 	for i, t := range m.targets {
 		found[i].target, index[i] = t, i
 	}
+	pool := nodes.NewPool()
 	failed := nodes.Each(ctx, index, atOnce, func(ctx context.Context, i int) error {
 		n := &found[i]
-		if n.node, n.err = nodes.Dial(ctx, n.target); n.err == nil {
+		if n.node, n.err = pool.Dial(ctx, n.target); n.err == nil {
 			n.facts, n.err = n.node.Facts(ctx)
 		}
 		return n.err
