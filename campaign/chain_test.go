@@ -51,9 +51,9 @@ func TestChainOfForeignPlatforms(t *testing.T) {
 	}
 	for _, tt := range []struct{ name, components, via, topic, want string }{
 		{"the whole platform", broker + stream, "broker", "",
-			"device→broker | broker:+ broker→gateway | gateway:+ nats/stan | hub:+ hub→broker | broker:+ broker→customer"},
+			"device→broker | broker:+ broker→gateway | gateway:+ stan | stan:+ nats | hub:+ hub→broker | broker:+ broker→customer"},
 		{"a process beside it is no hop", broker + stream + relay, "broker", "",
-			"device→broker | broker:+ broker→gateway | gateway:+ nats/stan | hub:+ hub→broker | broker:+ broker→customer"},
+			"device→broker | broker:+ broker→gateway | gateway:+ stan | stan:+ nats | hub:+ hub→broker | broker:+ broker→customer"},
 		{"a broker alone, on one topic", broker, "broker", "topic = \"iot/#\"",
 			"device→broker | broker:+ broker→customer"},
 		{"a foreign broker alone keeps no books", mosquitto, "mosquitto", "topic = \"iot/#\"",
@@ -70,7 +70,7 @@ func TestChainOfForeignPlatforms(t *testing.T) {
 	}
 }
 
-// chained is a cell whose built-in brokers, gateways and hubs have handed in books.
+// chained is a cell whose built-in components have handed in books.
 func chained(t *testing.T, components, via, topic string) *cellRun {
 	t.Helper()
 	text := `experiment "chain" {

@@ -20,9 +20,10 @@ type instanceKey struct {
 	instance  int
 }
 
-// keepsBooks tells whether the instances of a kind know single messages.
+// keepsBooks tells whether the instances of a kind know single messages. Those of
+// nats need not: the gateways and stan around them do.
 func keepsBooks(k experiment.Kind) bool {
-	return k == experiment.KindBroker || k == experiment.KindGateway || k == experiment.KindHub
+	return k == experiment.KindBroker || k == experiment.KindGateway || k == experiment.KindStan || k == experiment.KindHub
 }
 
 // collectHops fetches the hops' books. It comes before the load's: what is still
@@ -71,7 +72,7 @@ func (c *cellRun) chain() measure.Chain {
 		return chain
 	}
 	gateway, hub := strings.Join(gateways, "/"), strings.Join(hubs, "/")
-	stream := strings.Join(append(c.named(experiment.KindNATS), c.named(experiment.KindStan)...), "/")
+	nats, stan := strings.Join(c.named(experiment.KindNATS), "/"), c.named(experiment.KindStan)
 	foreign := ""
 	if gateway == "" || hub == "" {
 		foreign = c.foreign(via, from) // it does what the missing one would
@@ -79,7 +80,12 @@ func (c *cellRun) chain() measure.Chain {
 	way := func(stops ...string) string { return stops[0] + "→" + cmp.Or(append(stops[1:], from)...) }
 	chain.Hops = append(chain.Hops, c.hop(via, measure.SideIn, way(via, gateway, foreign, hub), nil))
 	if gateway != "" {
-		chain.Hops = append(chain.Hops, c.relay(gateways, cmp.Or(stream, way(gateway, foreign, hub))))
+		// What a gateway handed on stan has acknowledged.
+		chain.Hops = append(chain.Hops, c.relay(gateways, cmp.Or(strings.Join(stan, "/"), nats, way(gateway, foreign, hub))))
+		if hub != "" && len(stan) > 0 {
+			// What stan handed on passes nats once more.
+			chain.Hops = append(chain.Hops, c.relay(stan, cmp.Or(nats, way(strings.Join(stan, "/"), hub))))
+		}
 	}
 	if foreign != "" {
 		chain.Hops = append(chain.Hops, measure.Hop{Component: foreign})

@@ -15,6 +15,9 @@ type HopBook struct {
 	// devices, SideOut of what is for customers. Empty for other hops.
 	Side    string       `json:"side,omitempty"`
 	Devices []HopAccount `json:"devices"`
+	// Discarded counts messages that the hop acknowledged, no longer has, and
+	// cannot name: a store that has bounds.
+	Discarded int64 `json:"discarded,omitempty"`
 	// Incomplete says why the book lacks messages; empty when it lacks none.
 	Incomplete string `json:"incomplete,omitempty"`
 }
@@ -79,9 +82,12 @@ const UnknownHop = "unknown"
 
 // The reasons for what no hop dropped knowingly.
 const (
-	ReasonLost   = "lost"     // handed on, and never taken by the next one
-	ReasonHeld   = "held"     // taken, and neither handed on nor dropped when the books were read
-	ReasonNoBook = "no_books" // followed by ": " and the component without books
+	ReasonLost = "lost" // handed on, and never taken by the next one
+	// ReasonDiscarded: acknowledged by a hop that keeps what it has, up to its
+	// bounds, and has it no more.
+	ReasonDiscarded = "discarded"
+	ReasonHeld      = "held"     // taken, and neither handed on nor dropped when the books were read
+	ReasonNoBook    = "no_books" // followed by ": " and the component without books
 )
 
 // ChargeLosses charges each delivery that CloseLedger counts as dropped to the
@@ -223,8 +229,15 @@ func (c *charging) responsible(sequence uint32, customer int) place {
 		return place{0, UnknownHop, ReasonNoBook}
 	case last < 0:
 		return place{0, c.chain.First, ReasonLost}
+	case next < len(c.chain.Hops) && c.discards(next):
+		return place{2*next + 1, c.chain.Hops[next].Name, ReasonDiscarded}
 	}
 	return place{2*last + 2, c.chain.Hops[last].Next, ReasonLost}
+}
+
+// discards tells whether a hop discarded any message.
+func (c *charging) discards(hop int) bool {
+	return slices.ContainsFunc(c.chain.Hops[hop].Books, func(b *HopBook) bool { return b != nil && b.Discarded > 0 })
 }
 
 func (c *charging) unknown(hop int) place {

@@ -17,17 +17,17 @@ type station struct {
 	passed int
 }
 
-// handmade is a chain broker → gateway (two instances) → hub → broker with books
-// by hand.
+// handmade is a chain broker → gateway (two instances) → stan → hub → broker with
+// books by hand; nats, between them, has none.
 type handmade struct {
-	in, hub, out HopBook
-	gateways     [2]HopBook
+	in, stan, hub, out HopBook
+	gateways           [2]HopBook
 }
 
 func newHandmade(devices int) *handmade {
 	h := &handmade{in: HopBook{Side: SideIn}, out: HopBook{Side: SideOut}}
 	for d := range devices {
-		for _, b := range []*HopBook{&h.in, &h.out, &h.hub, &h.gateways[0], &h.gateways[1]} {
+		for _, b := range []*HopBook{&h.in, &h.out, &h.stan, &h.hub, &h.gateways[0], &h.gateways[1]} {
 			b.Devices = append(b.Devices, HopAccount{Device: d})
 		}
 	}
@@ -38,9 +38,9 @@ func (h *handmade) gateway(seq uint32) *HopBook { return &h.gateways[seq%2] }
 
 // pass writes that the first n hops took the message and handed it on.
 func (h *handmade) pass(d int, seq uint32, n int) {
-	for i, b := range []*HopBook{&h.in, h.gateway(seq), &h.hub, &h.out}[:n] {
+	for i, b := range []*HopBook{&h.in, h.gateway(seq), &h.stan, &h.hub, &h.out}[:n] {
 		b.Devices[d].In.Set(seq)
-		if i == 1 || i == 2 {
+		if i >= 1 && i <= 3 {
 			b.Devices[d].Out.Set(seq)
 		}
 	}
@@ -60,7 +60,8 @@ func drop(a *HopAccount, reason, to string, seq uint32) {
 func (h *handmade) chain() Chain {
 	return Chain{First: "device→broker", Hops: []Hop{
 		{Component: "broker", Name: "broker→gateway", Next: "broker→gateway", Direct: true, Books: []*HopBook{&h.in}},
-		{Component: "gateway", Name: "gateway", Next: "nats/stan", Books: []*HopBook{&h.gateways[0], &h.gateways[1]}},
+		{Component: "gateway", Name: "gateway", Next: "stan", Books: []*HopBook{&h.gateways[0], &h.gateways[1]}},
+		{Component: "stan", Name: "stan", Next: "nats", Books: []*HopBook{&h.stan}},
 		{Component: "hub", Name: "hub", Next: "hub→broker", Books: []*HopBook{&h.hub}},
 		{Component: "broker", Name: "broker→customer", Next: "broker→customer", Direct: true, Books: []*HopBook{&h.out},
 			Serves: func(customer int) (int, string) { return 0, fmt.Sprintf("c%d", customer) }},
@@ -77,18 +78,21 @@ var stations = []station{
 		drop(a, "timeout", "", seq)
 	}, 1},
 	{"gateway", ReasonHeld, func(h *handmade, d int, seq uint32) { h.gateway(seq).Devices[d].In.Set(seq) }, 1},
-	{"nats/stan", ReasonLost, func(*handmade, int, uint32) {}, 2},
+	{"stan", ReasonLost, func(*handmade, int, uint32) {}, 2},
+	{"stan", ReasonDiscarded, func(h *handmade, _ int, _ uint32) { h.stan.Discarded++ }, 2},
+	{"stan", ReasonHeld, func(h *handmade, d int, seq uint32) { h.stan.Devices[d].In.Set(seq) }, 2},
+	{"nats", ReasonLost, func(*handmade, int, uint32) {}, 3},
 	{"hub", "decode", func(h *handmade, d int, seq uint32) {
 		h.hub.Devices[d].In.Set(seq)
 		drop(&h.hub.Devices[d], "decode", "", seq)
-	}, 2},
-	{"hub→broker", ReasonLost, func(*handmade, int, uint32) {}, 3},
+	}, 3},
+	{"hub→broker", ReasonLost, func(*handmade, int, uint32) {}, 4},
 	{"broker→customer", "disconnected", func(h *handmade, d int, seq uint32) {
 		drop(&h.out.Devices[d], "disconnected", fmt.Sprintf("c%d", d%3), seq)
-	}, 4},
+	}, 5},
 	{"broker→customer", ReasonLost, func(h *handmade, d int, seq uint32) {
 		drop(&h.out.Devices[d], "queue_full", "another customer", seq)
-	}, 4},
+	}, 5},
 }
 
 // Every 97th message is lost, at each place in turn. If this failed, a report
@@ -113,7 +117,7 @@ func TestChargeLossesIsExact(t *testing.T) {
 							want[d]++
 						}
 					} else {
-						h.pass(d, seq, 4)
+						h.pass(d, seq, 5)
 						if seq >= first && seq%2 == 0 {
 							r.Delivered.Set(seq - 128)
 						} else if seq >= first {
@@ -159,7 +163,7 @@ func TestChargeLossesWithoutBooks(t *testing.T) {
 			func(c *Chain) { c.Hops[0].Books = nil }, Loss{UnknownHop, "no_books: broker", 1}},
 		{"a gateway died with its book: it may have had the message", 1, nil,
 			func(c *Chain) { c.Hops[1].Books[1] = nil }, Loss{UnknownHop, "no_books: gateway", 1}},
-		{"the dead gateway must have handed it on, since the hub dropped it", 2,
+		{"the dead gateway must have handed it on, since the hub dropped it", 3,
 			func(h *handmade) { h.hub.Devices[0].In.Set(0); drop(&h.hub.Devices[0], "timeout", "", 0) },
 			func(c *Chain) { c.Hops[1].Books[0] = nil }, Loss{"hub", "timeout", 1}},
 		{"a gateway dropped it, whatever the other one knew", 1,
@@ -167,13 +171,27 @@ func TestChargeLossesWithoutBooks(t *testing.T) {
 				h.gateways[0].Devices[0].In.Set(0)
 				drop(&h.gateways[0].Devices[0], "queue_full", "", 0)
 			}, func(c *Chain) { c.Hops[1].Books[1] = nil }, Loss{"gateway", "queue_full", 1}},
-		{"the hub's book was full after it took the message", 2,
+		{"the hub's book was full after it took the message", 3,
 			func(h *handmade) { h.hub.Devices[0].In.Set(0); h.hub.Incomplete = "full" }, func(*Chain) {}, Loss{UnknownHop, "no_books: hub", 1}},
-		{"one hub dropped it, another handed it on after it came again: lost behind it", 2,
+		{"one hub dropped it, another handed it on after it came again: lost behind it", 3,
 			func(h *handmade) { h.hub.Devices[0].In.Set(0); drop(&h.hub.Devices[0], "timeout", "", 0) },
 			func(c *Chain) {
-				c.Hops[2].Books = append(c.Hops[2].Books, &HopBook{Devices: []HopAccount{{In: Bitmap{1}, Out: Bitmap{1}}}})
+				c.Hops[3].Books = append(c.Hops[3].Books, &HopBook{Devices: []HopAccount{{In: Bitmap{1}, Out: Bitmap{1}}}})
 			}, Loss{"hub→broker", ReasonLost, 1}},
+		{"stan was started again, and the gateway's acknowledgement is all that is known", 2, nil,
+			func(c *Chain) { c.Hops[2].Books = []*HopBook{nil} }, Loss{UnknownHop, "no_books: stan", 1}},
+		{"a gateway gave up waiting for what stan has, and has given to nobody", 2,
+			func(h *handmade) {
+				h.gateways[0].Devices[0].Out = nil
+				drop(&h.gateways[0].Devices[0], "no_ack", "", 0)
+				h.stan.Devices[0].In.Set(0)
+			}, func(*Chain) {}, Loss{"stan", ReasonHeld, 1}},
+		{"a gateway gave up waiting, and what stan discarded may be others", 1,
+			func(h *handmade) {
+				h.gateways[0].Devices[0].In.Set(0)
+				drop(&h.gateways[0].Devices[0], "no_ack", "", 0)
+				h.stan.Discarded = 5
+			}, func(*Chain) {}, Loss{"gateway", "no_ack", 1}},
 		{"a book of no device is a book", 1, nil,
 			func(c *Chain) { c.Hops[1].Books = []*HopBook{{}} }, Loss{"broker→gateway", ReasonLost, 1}},
 	} {
@@ -197,7 +215,7 @@ func TestChargeLossesWithoutBooks(t *testing.T) {
 // delivery has a place of its own.
 func TestChargeLossesByCustomer(t *testing.T) {
 	h := newHandmade(1)
-	h.pass(0, 0, 4)
+	h.pass(0, 0, 5)
 	drop(&h.out.Devices[0], "queue_full", "c1", 0)
 	published := []PublishAccount{{Count: 1, Sent: Bitmap{1}}}
 	received := []ReceiptAccount{{Customer: 0, Delivered: Bitmap{1}}}
@@ -230,16 +248,17 @@ func TestChargesAddUp(t *testing.T) {
 					received = append(received, ReceiptAccount{Device: d, Customer: c, First: rng.Uint32N(200), Delivered: bitmap(), Late: bitmap()})
 				}
 			}
-			for _, b := range []*HopBook{&h.in, &h.gateways[0], &h.gateways[1], &h.hub, &h.out} {
+			for _, b := range []*HopBook{&h.in, &h.gateways[0], &h.gateways[1], &h.stan, &h.hub, &h.out} {
 				if rng.IntN(5) > 0 {
 					b.Devices = append(b.Devices, HopAccount{Device: d, In: bitmap(), Out: bitmap(),
 						Dropped: []HopDrop{{Reason: "timeout", Messages: bitmap()}, {Reason: "queue_full", To: "c1", Messages: bitmap()}}})
 				}
 			}
 		}
+		h.stan.Discarded = int64(rng.IntN(2))
 		chain := h.chain()
 		if rng.IntN(2) == 0 {
-			chain.Hops[rng.IntN(4)].Books = nil
+			chain.Hops[rng.IntN(5)].Books = nil
 		}
 		missing := Missing{Customers: []int{rng.IntN(8)}}
 		expected := func(d int) []int { return []int{d % 4, (d + 1) % 4, d % 4} }
@@ -262,7 +281,7 @@ func BenchmarkChargeLosses(b *testing.B) {
 		published[d] = PublishAccount{Device: d, Count: 1000}
 		for seq := range uint32(1000) {
 			published[d].Sent.Set(seq)
-			h.pass(d, seq, int(seq%4))
+			h.pass(d, seq, int(seq%5))
 		}
 	}
 	for b.Loop() {

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	envelope "bela/agents/payload"
 	"bela/agents/protocol"
 	"bela/measure"
@@ -72,13 +75,13 @@ func TestBooksHoldEveryMessage(t *testing.T) {
 				}
 			}
 			await(t, "all messages at the customer", func() bool { return in.distinct() == n })
-			for _, hop := range []string{"gateway", "hub"} {
+			for _, hop := range []string{"gateway", "stan", "hub"} {
 				await(t, hop+"'s book to show all handed on", func() bool {
 					_, out, _ := tally(b.books(hop, 1)[0])
 					return out == n
 				})
 			}
-			for _, hop := range []string{"broker", "gateway", "hub"} {
+			for _, hop := range []string{"broker", "gateway", "stan", "hub"} {
 				for _, book := range b.books(hop, 1) {
 					in, _, dropped := tally(book)
 					if in != n || len(dropped) > 0 || book.Incomplete != "" {
@@ -169,5 +172,72 @@ func TestBooksOfThoseWithoutAny(t *testing.T) {
 	}
 	if running := b.sup.Running(); len(running) != 5 {
 		t.Errorf("running: %v", running)
+	}
+}
+
+// What a gateway handed on and no hub took was lost in stan or in nats. If stan's
+// book did not tell them apart, a user would tune the wrong one: it must hold
+// what is still in the stream, what was given to a hub, and how much was
+// discarded.
+func TestStanBooksWhatItHoldsAndDiscards(t *testing.T) {
+	b := newBed(t, "json", 1)
+	b.keepBooks()
+	b.start("broker", "nats", "stan", "gateway")
+	device := b.client("device", nil)
+	const n, given, discarded = 300, 120, 50
+	for seq := range n {
+		done(t, device.Publish("iot/1/1", 1, false, enveloped(t, 1, seq)))
+	}
+	book := func() (in, out int64, h measure.HopBook) {
+		books := b.books("stan", 1)
+		if len(books) != 1 || books[0].Incomplete != "" {
+			t.Fatalf("books %+v", books)
+		}
+		in, out, _ = tally(books[0])
+		return in, out, books[0]
+	}
+	await(t, "all messages in the stream", func() bool { in, _, _ := book(); return in == n })
+	if in, out, h := book(); out != 0 || h.Discarded != 0 {
+		t.Errorf("%d taken, %d handed on, %d discarded, without a hub", in, out, h.Discarded)
+	}
+
+	// Somebody else takes the hub's messages, as if nats had lost them.
+	nc, err := nats.Connect("nats://"+b.specs["gateway"].Links["nats"][0], nats.UserInfo(user, password))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.NewWithDomain(nc, "stan")
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := js.CreateOrUpdateConsumer(t.Context(), "BELA", jetstream.ConsumerConfig{Durable: "hub", AckPolicy: jetstream.AckExplicitPolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch, err := consumer.Fetch(given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := 0
+	for range batch.Messages() {
+		got++
+	}
+	if in, out, _ := book(); in != n || out != int64(got) || got == 0 {
+		t.Errorf("%d taken and %d handed on, want %d and %d", in, out, n, got)
+	}
+	stream, err := js.Stream(t.Context(), "BELA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Purge(t.Context(), jetstream.WithPurgeSequence(discarded+1)); err != nil {
+		t.Fatal(err)
+	}
+	in, out, h := book()
+	if in != n-discarded || out != int64(got)-discarded || h.Discarded != discarded {
+		t.Errorf("%d taken, %d handed on, %d discarded; want %d, %d, %d", in, out, h.Discarded, n-discarded, got-discarded, discarded)
+	}
+	if out := b.counters("stan", 1).MessagesOut; out > int64(got) {
+		t.Errorf("%d messages out are counted, want %d: reading the book is no delivery", out, got)
 	}
 }

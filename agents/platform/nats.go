@@ -69,7 +69,8 @@ func startNATS(ctx context.Context, spec protocol.ComponentSpec, log *slog.Logge
 func (n *natsCore) address() string      { return n.server.Addr().String() }
 func (n *natsCore) failed() <-chan error { return nil }
 
-// books are none: a NATS server's messages are not all devices'.
+// books are none: what stan handed on and no hub took was lost here, and what
+// stan never had the gateways know of, for they wait for its acknowledgement.
 func (n *natsCore) books() []measure.HopBook { return nil }
 
 // counters are the server's totals: every NATS message that passed, requests

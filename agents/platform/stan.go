@@ -16,7 +16,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"bela/agents/protocol"
-	"bela/measure"
 )
 
 const (
@@ -31,6 +30,8 @@ const (
 type stan struct {
 	server *server.Server
 	log    *slog.Logger
+	spec   *protocol.BooksSpec // nil where no book is wanted
+	dial   func() (*nats.Conn, error)
 }
 
 func startStan(ctx context.Context, spec protocol.ComponentSpec, log *slog.Logger) (*stan, error) {
@@ -54,7 +55,8 @@ func startStan(ctx context.Context, spec protocol.ComponentSpec, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
-	st := &stan{server: s, log: log}
+	st := &stan{server: s, log: log, spec: spec.Books}
+	st.dial = st.dialSelf(spec)
 	if err := st.prepare(ctx, spec, len(remotes)); err != nil {
 		s.Shutdown()
 		return nil, err
@@ -86,9 +88,9 @@ func leafRemotes(spec protocol.ComponentSpec) ([]*server.RemoteLeafOpts, error) 
 
 // prepare makes the stream and waits for the connections to nats.
 func (s *stan) prepare(ctx context.Context, spec protocol.ComponentSpec, leafs int) error {
-	nc, err := nats.Connect("", nats.InProcessServer(s.server), nats.UserInfo(spec.User, spec.Password))
+	nc, err := s.dial()
 	if err != nil {
-		return fmt.Errorf("connect to itself: %w", err)
+		return err
 	}
 	defer nc.Close()
 	js, err := jetstream.New(nc)
@@ -121,12 +123,8 @@ func (s *stan) prepare(ctx context.Context, spec protocol.ComponentSpec, leafs i
 func (s *stan) address() string      { return s.server.Addr().String() }
 func (s *stan) failed() <-chan error { return nil }
 
-// books are none, as those of nats: what the gateways handed on and no hub took
-// was lost here.
-func (s *stan) books() []measure.HopBook { return nil }
-
-// counters are the messages stored and delivered, deliveries again included,
-// and the server's totals of payload bytes.
+// counters are the messages stored and delivered to hubs, deliveries again
+// included, and the server's totals of payload bytes.
 func (s *stan) counters() protocol.Counters {
 	c := natsTotals(s.server, s.log)
 	c.MessagesIn, c.MessagesOut = 0, 0
@@ -139,7 +137,9 @@ func (s *stan) counters() protocol.Counters {
 		for _, stream := range a.Streams {
 			c.MessagesIn += int64(stream.State.LastSeq)
 			for _, consumer := range stream.Consumer {
-				c.MessagesOut += int64(consumer.Delivered.Consumer)
+				if consumer.Name == consumerName {
+					c.MessagesOut += int64(consumer.Delivered.Consumer)
+				}
 			}
 		}
 	}
