@@ -23,3 +23,7 @@ func listenAddress(address string, own func() ([]net.Addr, error)) string {
 	}
 	return "0.0.0.0"
 }
+
+// ListenAddress is where a component of this node listens so that others reach
+// it at address; whoever tries the way beforehand must listen there as well.
+func ListenAddress(address string) string { return listenAddress(address, net.InterfaceAddrs) }

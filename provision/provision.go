@@ -161,7 +161,7 @@ func Push(ctx context.Context, n *nodes.Node, f nodes.Facts, source Source) (pus
 	} else if err != nil && nodes.KindOf(err) != nodes.FileFailed {
 		return false, "", err
 	}
-	if _, err := script(ctx, n, "make bela's directory", "prepare.sh", controller(), "file", agent); err != nil {
+	if _, err := script(ctx, n, "make bela's directory", "prepare.sh", Controller(), "file", agent); err != nil {
 		return false, "", err
 	}
 	if err := upload(ctx, n, bin, agent); err != nil {
@@ -195,8 +195,8 @@ func upload(ctx context.Context, n *nodes.Node, bin agentbin.Binary, agent strin
 	return nil
 }
 
-// controller says who put something on a node: user@host.
-func controller() string {
+// Controller says who puts something on a node: user@host.
+func Controller() string {
 	name := "?"
 	if u, err := user.Current(); err == nil {
 		name = u.Username
@@ -233,7 +233,7 @@ func Start(ctx context.Context, n *nodes.Node, o StartOptions) error {
 	if o.Timeout <= 0 {
 		o.Timeout = defaultStartTimeout
 	}
-	args := []string{o.Agent, o.Run, o.Lease.String(), o.Keep.String(), tenths(o.Timeout), controller()}
+	args := []string{o.Agent, o.Run, o.Lease.String(), o.Keep.String(), tenths(o.Timeout), Controller()}
 	_, err := scriptWith(ctx, n, o.Env, "start the agent", "start.sh", args...)
 	return err
 }

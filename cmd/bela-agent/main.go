@@ -27,6 +27,7 @@ var version = "dev"
 const usage = `usage: bela-agent serve -dir DIR -run RUN [-lease 2m] [-keep 10m]
        bela-agent attach -dir DIR
        bela-agent platform broker|gateway|nats|stan|hub -config FILE
+       bela-agent inspect [-remove]
        bela-agent version
 `
 
@@ -59,6 +60,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		return runPlatform(ctx, args[1:], out, errs)
 	case component.ShimCommand:
 		return component.Shim(args[1:])
+	case "inspect":
+		return runInspect(ctx, args[1:], in, out)
 	case "version":
 		_, err := fmt.Fprintln(out, version)
 		return err

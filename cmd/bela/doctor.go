@@ -2,75 +2,55 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"math"
+	"time"
 
 	"bela/campaign"
-	"bela/experiment"
+	"bela/doctor"
 	"bela/provision"
 	"bela/provision/agentbin"
 )
 
-func runDoctor(ctx context.Context, a *app, args []string) error {
+// doctorLimit bounds a doctor's whole visit.
+const doctorLimit = 10 * time.Minute
+
+func runDoctor(ctx context.Context, a *app, args []string) (err error) {
 	f := a.flags("doctor", "FILE")
 	file := f.file()
+	asJSON := f.Bool("json", false, "print the report as JSON")
+	fix := f.Bool("fix", false, "mend what is safe to mend: left-overs of dead runs and, as root, kernel limits on connections; writes down how to undo it")
+	undo := f.Bool("undo", false, "put back what an earlier -fix changed, and do nothing else")
+	undoFile := f.String("undo-file", "", "write the commands that undo -fix to `FILE`; by default the experiment's name with .undo.sh")
 	rest, err := f.parse(args, 1, 1)
 	if err != nil {
 		return err
 	}
-	return a.onNodes(ctx, file, rest[0], func(ctx context.Context, plan *experiment.Plan, found []reached) error {
-		lab, err := onLab(plan)
-		if err != nil {
-			return err
-		}
-		unfit := 0
-		say := func(node, what string) {
-			unfit++
-			fmt.Fprintf(a.out, "✗ %s: %s\n", node, what)
-		}
-		for _, n := range found {
-			if n.err != nil {
-				say(n.target.Name, n.err.Error())
-				continue
-			}
-			if err := provision.Check(ctx, n.node, n.facts, agentbin.For); err != nil {
-				say(n.target.Name, err.Error())
-			}
-			left, err := provision.Leftovers(ctx, n.node)
-			if err != nil {
-				say(n.target.Name, err.Error())
-			}
-			for _, what := range left {
-				say(n.target.Name, "left by an earlier run: "+what+"; `bela clean` removes it")
-			}
-		}
-		for _, f := range plan.Check(factsOf(found, lab)) {
-			say(f.Node, f.String())
-		}
-		if unfit > 0 {
-			return withStatus(campaign.Unreachable, fmt.Errorf("%d findings on %d nodes", unfit, len(found)))
-		}
-		fmt.Fprintf(a.out, "✓ %d nodes are fit for %s\n", len(found), plan.Experiment)
-		return nil
-	})
-}
-
-// factsOf hands what the nodes said of themselves to the plan's check.
-func factsOf(found []reached, shared bool) func(string) (experiment.Facts, bool) {
-	return func(name string) (experiment.Facts, bool) {
-		for _, n := range found {
-			if n.target.Name == name && n.err == nil {
-				files := int(n.facts.OpenFilesHard)
-				if files < 0 { // unlimited
-					files = math.MaxInt32
-				}
-				return experiment.Facts{
-					OpenFiles:      files,
-					EphemeralPorts: n.facts.LocalPorts[1] - n.facts.LocalPorts[0] + 1,
-					MemoryBytes:    n.facts.MemoryAvailable, CPUs: n.facts.CPUs, Shared: shared,
-				}, true
-			}
-		}
-		return experiment.Facts{}, false
+	if *fix && *undo {
+		return usageError("doctor: -fix and -undo are opposites: give one")
 	}
+	e, inventory, err := file.load(a, rest[0])
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, doctorLimit, fmt.Errorf("the doctor took longer than %v", doctorLimit))
+	defer cancel()
+	plan := e.Plan()
+	m, err := machinesOf(ctx, plan, inventory)
+	if err != nil {
+		return withStatus(campaign.Unreachable, err)
+	}
+	defer func() { err = errors.Join(err, m.close()) }()
+	report, err := doctor.Run(ctx, doctor.Config{
+		Plan: plan, Targets: m.targets, Lab: m.lab != nil, Agents: agentbin.For,
+		Fix: *fix, Undo: *undo, UndoFile: first(*undoFile, plan.Experiment+".undo.sh"), By: provision.Controller(),
+	})
+	if report == nil {
+		return withStatus(campaign.Unreachable, err)
+	}
+	show := doctor.Text
+	if *asJSON {
+		show = doctor.JSON
+	}
+	return errors.Join(show(a.out, report), err, withStatus(campaign.Unreachable, report.Err()))
 }
