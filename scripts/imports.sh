@@ -22,7 +22,7 @@ hcl='github.com/(hashicorp/hcl|zclconf/go-cty)'
 ssh='golang.org/x/crypto/ssh(/|$)|github.com/(pkg/sftp|kevinburke/ssh_config|skeema/knownhosts)'
 tui='charm.land/|github.com/charmbracelet/'
 broker='github.com/(mochi-mqtt/server|nats-io/nats-server)'
-above='bela/(experiment|nodes|provision|campaign|event|store|influx|report|tui)(/|$)'
+above='bela/(experiment|nodes|provision|doctor|campaign|event|store|influx|report|tui)(/|$)'
 
 forbid ./cmd/bela-agent "$hcl|$ssh|$tui|^$above" "the agent must stay free of HCL, SSH, TUI and of everything that runs on the controller"
 forbid ./agents/... "$hcl|$ssh|$tui|^$above" "what runs on a node knows nothing of the controller"
@@ -31,6 +31,7 @@ forbid ./experiment '^bela/(agents|nodes|provision|campaign|store|influx|report|
 forbid ./measure '^bela/(agents|experiment|nodes|provision|campaign|store|influx|report|tui|cmd)(/|$)' "measure knows no other package of bela"
 forbid ./nodes/... '^bela/(experiment|campaign|store|influx|report|tui|cmd)(/|$)' "nodes know no experiment"
 forbid ./provision/... '^bela/(experiment|campaign|store|influx|report|tui|cmd)(/|$)' "provision knows no experiment"
+forbid ./doctor '^bela/(campaign|store|event|influx|report|tui|cmd)(/|$)' "the doctor knows nodes and plans, and no runs"
 forbid ./event '^bela/(agents|experiment|nodes|provision|campaign|store|influx|report|tui|cmd)(/|$)' "events know only measure"
 forbid ./store/... '^bela/(agents|experiment|nodes|provision|campaign|influx|report|tui|cmd)(/|$)' "the store knows events and measure"
 forbid ./tui/... '^bela/(nodes|provision|influx)(/|$)|^bela/agents' "views only read"

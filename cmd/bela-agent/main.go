@@ -18,6 +18,7 @@ import (
 	"bela/agents"
 	"bela/agents/clock"
 	"bela/agents/component"
+	"bela/agents/inspect"
 	"bela/agents/platform"
 )
 
@@ -36,7 +37,7 @@ func main() {
 	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	switch {
-	case errors.Is(err, errUsage):
+	case errors.Is(err, errUsage), errors.Is(err, inspect.ErrUsage):
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(2)
 	case err != nil:
@@ -61,7 +62,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	case component.ShimCommand:
 		return component.Shim(args[1:])
 	case "inspect":
-		return runInspect(ctx, args[1:], in, out)
+		return inspect.Main(ctx, args[1:], in, out, version, agents.ListenAddress)
 	case "version":
 		_, err := fmt.Fprintln(out, version)
 		return err

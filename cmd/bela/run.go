@@ -131,6 +131,9 @@ func (r *run) do(ctx context.Context, mode string, open func() (*store.Run, erro
 	}
 	if summary.Status != campaign.Done {
 		fmt.Fprintln(r.err, "bela:", first(errorText(failure), summary.Reason))
+		if summary.Status == campaign.Unreachable {
+			fmt.Fprintf(r.err, "bela: `bela doctor %s` looks at all nodes and says what to do\n", r.invocation.Experiment)
+		}
 		return quiet(summary.Status)
 	}
 	return nil
