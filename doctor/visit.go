@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"path"
@@ -48,6 +49,7 @@ type visit struct {
 	node  *nodes.Node
 	dir   string // bela's there
 	link  *client.Client
+	conn  io.Closer // what link speaks over
 	place string // the directory of the doctor's agent; empty where there is none
 }
 
@@ -131,11 +133,11 @@ func (v *visit) bring(ctx context.Context, source provision.Source) error {
 	if err != nil {
 		return err
 	}
-	link, _, err := client.Connect(ctx, conn, protocol.Hello{Run: "doctor"}, controllerClock, func(protocol.Event) {})
+	link, _, err := client.Open(ctx, conn, client.Options{Run: "doctor", Now: controllerClock, OnEvent: func(protocol.Event) {}})
 	if err != nil {
 		return fmt.Errorf("node %s: look around: %w", v.target.Name, err)
 	}
-	v.link = link
+	v.link, v.conn = link, conn
 	return nil
 }
 
@@ -249,6 +251,7 @@ func (v *visit) leave(ctx context.Context) error {
 	defer cancel()
 	if v.link != nil {
 		v.link.Close()
+		_ = v.conn.Close() // waits until the agent has ended; the link's end ends it otherwise
 		v.link = nil
 	}
 	var err error

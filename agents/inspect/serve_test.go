@@ -30,7 +30,7 @@ func converse(t *testing.T, change func(*Config)) *client.Client {
 	theirs, mine := net.Pipe()
 	ended := make(chan error, 1)
 	go func() { ended <- Serve(t.Context(), c, theirs, theirs) }()
-	link, _, err := client.Connect(t.Context(), mine, protocol.Hello{Run: "doctor"}, func() int64 { return time.Now().UnixNano() }, func(protocol.Event) {})
+	link, _, err := client.Open(t.Context(), mine, client.Options{Now: func() int64 { return time.Now().UnixNano() }, OnEvent: func(protocol.Event) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func TestPortsAreFreeAfterwards(t *testing.T) {
 	go func() {
 		ended <- Serve(t.Context(), Config{Clock: clock.New(clock.Options{}), ListenAddress: func(a string) string { return a }, Proc: "/proc", Sys: "/sys"}, theirs, theirs)
 	}()
-	link, _, err := client.Connect(t.Context(), mine, protocol.Hello{}, func() int64 { return 0 }, func(protocol.Event) {})
+	link, _, err := client.Open(t.Context(), mine, client.Options{Now: func() int64 { return 0 }, OnEvent: func(protocol.Event) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
