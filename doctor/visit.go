@@ -50,7 +50,7 @@ type visit struct {
 	dir   string // bela's there
 	link  *client.Client
 	conn  io.Closer // what link speaks over
-	place string // the directory of the doctor's agent; empty where there is none
+	place string    // the directory of the doctor's agent; empty where there is none
 }
 
 func (v *visit) undoFile() string { return v.dir + ".undo" }
