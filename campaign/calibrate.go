@@ -25,15 +25,21 @@ func (r *runner) calibrate(ctx context.Context) {
 		return
 	}
 	_ = nodes.Each(ctx, r.testbed.members, fanOut, func(ctx context.Context, m *member) error {
-		cell, share, ok := heaviest(r.Plan, m.name())
-		if !ok {
-			return nil
-		}
-		if err := r.calibrateMember(ctx, m, cell.Devices, share); err != nil && ctx.Err() == nil {
-			r.emit(event.Message{Level: "warn", Node: m.name(), Text: "its generator could not be calibrated: " + err.Error()})
-		}
+		r.calibrateOne(ctx, m)
 		return nil
 	})
+}
+
+// calibrateOne measures one node's generator, where that is asked for and it has
+// devices.
+func (r *runner) calibrateOne(ctx context.Context, m *member) {
+	cell, share, ok := heaviest(r.Plan, m.name())
+	if !r.Plan.Calibrate || !ok {
+		return
+	}
+	if err := r.calibrateMember(ctx, m, cell.Devices, share); err != nil && ctx.Err() == nil {
+		r.emit(event.Message{Level: "warn", Node: m.name(), Text: "its generator could not be calibrated: " + err.Error()})
+	}
 }
 
 func (r *runner) calibrateMember(ctx context.Context, m *member, d experiment.Devices, share experiment.Share) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -44,6 +45,8 @@ type Config struct {
 	Expect func(experiment.Cell, map[string]float64) ([]experiment.Outcome, error)
 	// Targets are the plan's nodes and how to reach them.
 	Targets []nodes.Target
+	// Spares take the place of nodes of their group that are lost, in order.
+	Spares []nodes.Target
 	// Lab says, for the record, that the nodes are the loopback lab's.
 	Lab bool
 	// Agents holds the agents' binaries.
@@ -89,6 +92,7 @@ type runner struct {
 	// the positions of the cells that run again though they may have a result.
 	earlier map[int]attempts
 	again   []int
+	changes []store.NodeChange // of the testbed, since this process began
 }
 
 // Run carries out the plan. Cancelling ctx stops load and components, collects
@@ -249,7 +253,7 @@ func (r *runner) onAgentEvent(m *member, e protocol.Event) {
 
 func (r *runner) newTestbed() *testbed {
 	t := &testbed{
-		run: r.Store.Name(), stream: r.stream, lease: agentLease, keep: agentKeep,
+		run: r.Store.Name(), stream: r.stream, lease: r.Plan.SSH.AgentLease(), keep: r.Plan.SSH.AgentKeep(), spares: slices.Clone(r.Spares),
 		resumed: r.Earlier != nil,
 		onEvent: r.onAgentEvent, onGap: r.onGap, onLink: r.onLink,
 	}

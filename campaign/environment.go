@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,6 +21,11 @@ import (
 // recordEnvironment writes what is known of the nodes once they are open.
 func (r *runner) recordEnvironment(ctx context.Context) error {
 	r.testbed.readClocks(ctx)
+	return r.writeEnvironment()
+}
+
+// writeEnvironment writes what is known of the nodes now.
+func (r *runner) writeEnvironment() error {
 	var found []store.NodeEnvironment
 	for _, m := range r.testbed.members {
 		node := m.environment()
@@ -33,6 +39,7 @@ func (r *runner) recordEnvironment(ctx context.Context) error {
 	if r.Earlier != nil {
 		env = r.resumedOn(found)
 	}
+	env.Changes = slices.Concat(env.Changes[:r.changedBefore()], r.changes)
 	if err := r.Store.WriteEnvironment(env); err != nil {
 		return &recordError{err}
 	}

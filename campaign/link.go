@@ -57,6 +57,25 @@ func (m *member) dialAgain(ctx context.Context, t nodes.Target) error {
 	return old.Close()
 }
 
+// once is a target that is tried a single time, and not for long.
+func once(t nodes.Target) nodes.Target {
+	t.SSH.Retries = -1
+	t.SSH.ConnectTimeout = min(cmp.Or(t.SSH.ConnectTimeout, redialLimit), redialLimit)
+	return t
+}
+
+// reconnect replaces the connection to the node between cells. One that was tried
+// in vain for its whole lease is tried only once more.
+func (m *member) reconnect(ctx context.Context) error {
+	target := m.target
+	if c := m.link(); c != nil {
+		if _, away := errors.AsType[*client.AwayError](c.Err()); away {
+			target = once(target)
+		}
+	}
+	return m.dialAgain(ctx, target)
+}
+
 // lastEvent is the number of the last event that its agent told; 0 for none.
 func (m *member) lastEvent() uint64 {
 	if c := m.link(); c != nil {
@@ -166,10 +185,7 @@ func (t *testbed) redial(ctx context.Context, m *member) (io.ReadWriteCloser, er
 	ctx, cancel := context.WithTimeoutCause(ctx, 2*redialLimit, fmt.Errorf("no answer within %v", 2*redialLimit))
 	defer cancel()
 	if m.ssh().Err() != nil {
-		once := m.target
-		once.SSH.Retries = -1
-		once.SSH.ConnectTimeout = min(cmp.Or(once.SSH.ConnectTimeout, redialLimit), redialLimit)
-		switch err := m.dialAgain(ctx, once); {
+		switch err := m.dialAgain(ctx, once(m.target)); {
 		case nodes.KindOf(err) == nodes.HostKeyChanged:
 			return nil, &client.GoneError{Err: err} // another machine
 		case err != nil:

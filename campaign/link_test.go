@@ -27,7 +27,7 @@ func (r *rig) wires(t *testing.T, names ...string) map[string]*mqtttest.Proxy {
 	for i := range r.config.Targets {
 		target := &r.config.Targets[i]
 		if !drill {
-			target.SSH.Keepalive = 500 * time.Millisecond
+			target.SSH.Keepalive, target.SSH.ConnectTimeout = 500*time.Millisecond, 2*time.Second
 		}
 		if !slices.Contains(names, target.Name) {
 			continue

@@ -2,6 +2,7 @@ package campaign
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -21,55 +22,102 @@ import (
 func (r *runner) runCell(ctx context.Context, cell experiment.Cell) error {
 	before := r.earlier[cell.Position]
 	earlier := before.outcomes
+	left := max(r.Plan.Retry-len(earlier), 0)
 	for attempt := before.started + 1; ; attempt++ {
-		if err := r.testbed.recover(ctx); err != nil {
+		if _, err := r.recover(ctx, cell.Position); err != nil {
+			return r.ending(ctx, err)
+		}
+		now, notes, err := r.reduced(cell)
+		if err != nil {
 			return &nodeError{err}
 		}
-		result, err := r.attempt(ctx, r.newCell(cell, attempt), earlier)
+		c := r.newCell(now, attempt)
+		c.notes = notes
+		result, failure, err := r.attempt(ctx, c, earlier)
 		if err != nil {
 			return err
 		}
-		ended := context.Cause(ctx)
-		tries := len(earlier) + 1
-		if result.Verdict != measure.Invalid || tries > r.Plan.Retry || ended != nil {
+		again, err := r.oncemore(ctx, result, failure, &left)
+		if err != nil || again == "" {
 			r.keep(result)
-			return ended
+			return err
 		}
 		earlier = append(earlier, outcome(result))
 		r.emit(event.Message{
 			Level: "warn", Position: cell.Position,
-			Text: fmt.Sprintf("attempt %d is invalid: %s; the cell runs again, attempt %d of at most %d", attempt, reasons(result), attempt+1, attempt+r.Plan.Retry+1-tries),
+			Text: fmt.Sprintf("attempt %d is invalid: %s; the cell runs again, %s", attempt, reasons(result), again),
 		})
 	}
 }
 
+// oncemore says why an invalid cell is to run once more; empty where it is not. It
+// counts what is left of the retries: a testbed on which a lost node was replaced
+// or left out has not had its attempt yet, and that costs none of them.
+func (r *runner) oncemore(ctx context.Context, result measure.Cell, failure error, left *int) (string, error) {
+	if ended := context.Cause(ctx); ended != nil {
+		return "", ended
+	}
+	if result.Verdict != measure.Invalid {
+		return "", nil
+	}
+	if lostNode(failure) {
+		changed, err := r.recover(ctx, result.Position)
+		if err != nil {
+			return "", r.ending(ctx, err)
+		}
+		if changed {
+			return "on a testbed without the node that was lost", nil
+		}
+	}
+	if *left == 0 {
+		return "", nil
+	}
+	if why := permanent(result, failure); why != "" {
+		r.emit(event.Message{Level: "warn", Position: result.Position, Text: "the cell does not run again: " + why})
+		return "", nil
+	}
+	*left--
+	return fmt.Sprintf("attempt %d of at most %d", result.Attempt+1, result.Attempt+1+*left), nil
+}
+
+// ending is the error that ends a run whose testbed could not be made whole.
+func (r *runner) ending(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	if _, record := errors.AsType[*recordError](err); record {
+		return err
+	}
+	return &nodeError{err}
+}
+
 // attempt makes one attempt at a cell and makes its result durable.
-func (r *runner) attempt(ctx context.Context, c *cellRun, earlier []measure.Attempt) (measure.Cell, error) {
+func (r *runner) attempt(ctx context.Context, c *cellRun, earlier []measure.Attempt) (result measure.Cell, failure, err error) {
 	if err := r.Store.Journal(c.entry(store.CellStarted)); err != nil {
-		return measure.Cell{}, &recordError{err}
+		return result, nil, &recordError{err}
 	}
 	if c.ref.Attempt > 1 {
 		// Only now: the journal does not call the cell done any more.
 		if err := r.Store.SetAside(c.cell.Position, c.ref.Attempt-1); err != nil {
-			return measure.Cell{}, &recordError{err}
+			return result, nil, &recordError{err}
 		}
 		r.drop(c.cell.Position)
 	}
 	r.emit(event.CellStarted{Cell: c.ref})
 	r.setCurrent(c)
-	failure := c.run(ctx)
+	failure = c.run(ctx)
 	r.setCurrent(nil)
 	if err := context.Cause(ctx); err != nil {
 		entry := c.entry(store.CellFailed)
 		entry.Reason = err.Error()
-		return measure.Cell{}, first(err, r.Store.Journal(entry))
+		return result, failure, first(err, r.Store.Journal(entry))
 	}
 	record := c.record(failure)
 	if len(earlier) > 0 {
 		record.Cell.Attempts = slices.Concat(earlier, []measure.Attempt{outcome(record.Cell)})
 	}
 	if err := r.Store.WriteCell(record); err != nil {
-		return measure.Cell{}, &recordError{err}
+		return result, failure, &recordError{err}
 	}
 	// The journal's line makes the event durable with it: a cell that is done
 	// has been told.
@@ -77,9 +125,9 @@ func (r *runner) attempt(ctx context.Context, c *cellRun, earlier []measure.Atte
 	entry := c.entry(store.CellDone)
 	entry.Verdict = record.Cell.Verdict
 	if err := r.Store.Journal(entry); err != nil {
-		return measure.Cell{}, &recordError{err}
+		return result, failure, &recordError{err}
 	}
-	return record.Cell, nil
+	return record.Cell, failure, nil
 }
 
 // outcome is what later attempts tell of this one.

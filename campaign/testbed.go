@@ -26,13 +26,6 @@ const (
 // fanOut bounds how many nodes are worked on at once.
 const fanOut = 16
 
-// The agent's lease: how long it goes on without its controller, and how long
-// it then keeps what it measured.
-const (
-	agentLease = 2 * time.Minute
-	agentKeep  = 30 * time.Minute
-)
-
 // member is a node of the testbed with its agent.
 type member struct {
 	target nodes.Target
@@ -57,6 +50,11 @@ func (m *member) name() string { return m.target.Name }
 type testbed struct {
 	run     string
 	members []*member
+	spares  []nodes.Target // not in use yet
+	// retired are nodes that were lost and replaced, or left out; removed are the
+	// names of those that were left out.
+	retired []*member
+	removed []string
 	stream  *stream
 	lease   time.Duration
 	keep    time.Duration
@@ -129,23 +127,6 @@ func (t *testbed) startOptions(m *member) provision.StartOptions {
 	return provision.StartOptions{Agent: m.agent, Run: t.run, Lease: t.lease, Keep: t.keep}
 }
 
-// recover brings back the members whose agent was lost, before the next cell.
-func (t *testbed) recover(ctx context.Context) error {
-	gone := t.lost()
-	if len(gone) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, openLimit, fmt.Errorf("bringing lost nodes back took longer than %v", openLimit))
-	defer cancel()
-	return nodes.Each(ctx, gone, fanOut, func(ctx context.Context, m *member) error {
-		if err := t.recoverMember(ctx, m); err != nil {
-			return fmt.Errorf("the lost node did not come back: %w", err)
-		}
-		t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeReady, Detail: "back again"})
-		return nil
-	})
-}
-
 // recoverMember connects anew where the link died, and takes up the agent that
 // still runs or starts another.
 func (t *testbed) recoverMember(ctx context.Context, m *member) error {
@@ -154,7 +135,7 @@ func (t *testbed) recoverMember(ctx context.Context, m *member) error {
 		c.Close()
 	}
 	if m.ssh().Err() != nil {
-		if err := m.dialAgain(ctx, m.target); err != nil {
+		if err := m.reconnect(ctx); err != nil {
 			return err
 		}
 	}
@@ -179,8 +160,12 @@ func (t *testbed) recoverMember(ctx context.Context, m *member) error {
 func (t *testbed) release(ctx context.Context, keepAgent bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, releaseLimit, fmt.Errorf("cleaning the nodes took longer than %v", releaseLimit))
 	defer cancel()
-	return nodes.Each(ctx, t.members, fanOut, func(ctx context.Context, m *member) error {
-		return t.releaseMember(ctx, m, keepAgent)
+	return nodes.Each(ctx, slices.Concat(t.members, t.retired), fanOut, func(ctx context.Context, m *member) error {
+		err := t.releaseMember(ctx, m, keepAgent)
+		if slices.Contains(t.retired, m) {
+			return nil // it was told, and the run was made without it
+		}
+		return err
 	})
 }
 
@@ -205,7 +190,7 @@ func (t *testbed) releaseMember(ctx context.Context, m *member, keepAgent bool) 
 	}
 	err := m.removeFrom(ctx, left)
 	if err != nil {
-		t.stream.emit(event.Message{Level: "error", Node: m.name(), Text: "not clean: " + err.Error(), Next: "run `bela clean` with this experiment when the node is back"})
+		t.stream.emit(event.Message{Level: "error", Node: m.name(), Text: "not clean: " + err.Error(), Next: fmt.Sprintf("run `bela clean` with this experiment when the node is back; an agent that still lives there removes itself %v after it was last heard of", t.lease+t.keep)})
 		return err
 	}
 	t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeClean})
@@ -221,7 +206,7 @@ func (m *member) removeFrom(ctx context.Context, o provision.RemoveOptions) erro
 			return err
 		}
 	}
-	if err := m.dialAgain(ctx, m.target); err != nil {
+	if err := m.reconnect(ctx); err != nil {
 		return err
 	}
 	return provision.Remove(ctx, m.ssh(), o)

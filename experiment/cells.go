@@ -390,26 +390,17 @@ func (l *loader) via(spec loadSpec, given string, specs []*componentSpec) string
 	return given
 }
 
-// shares splits devices or customers evenly into contiguous ranges, the first
-// nodes taking what does not divide.
+// shares splits devices or customers over the nodes of a group.
 func (l *loader) shares(group string, count int) []Share {
 	g, ok := l.groups[group]
 	if !ok || g.Count == 0 {
 		return nil
 	}
-	var shares []Share
-	first := 0
-	for i := range g.Count {
-		n := count / g.Count
-		if i < count%g.Count {
-			n++
-		}
-		if n > 0 {
-			shares = append(shares, Share{Node: g.NodeName(i), First: first, Count: n})
-		}
-		first += n
+	names := make([]string, g.Count)
+	for i := range names {
+		names[i] = g.NodeName(i)
 	}
-	return shares
+	return spread(names, count)
 }
 
 // arrange puts the cells of all repetitions into running order: all of the

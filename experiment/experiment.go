@@ -61,6 +61,7 @@ func (l *loader) experimentBlock(b *hclsyntax.Block) {
 		l.plan.Retry = int(n)
 	}
 	l.plan.Calibrate, _ = r.truth("calibrate")
+	l.lossPolicy(r)
 	l.plan.Order = OrderAsWritten
 	if order, ok := r.choice("order", string(OrderAsWritten), string(OrderShuffled)); ok {
 		l.plan.Order = Order(order)

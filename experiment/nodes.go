@@ -207,6 +207,7 @@ func (l *loader) sshBlock(b *hclsyntax.Block) {
 	s.Keepalive, _ = r.length("keepalive", time.Second, time.Hour)
 	retries, _ := r.whole("retries", 0, 100)
 	s.Retries = int(retries)
+	s.leases(r)
 	s.Directory, _ = r.text("directory", 1024)
 	if bad := strings.ContainsAny(s.Directory, "\n\r'\"\\$`;&|<>*?"); bad || s.Directory == "/" {
 		r.wrong("directory", fmt.Sprintf("%q cannot be bela's directory on a node", clip(s.Directory)), `legal: a plain path, as in ".bela" or "/var/tmp/bela"`)

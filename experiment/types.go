@@ -28,6 +28,10 @@ type NodeGroup struct {
 // NodeName names the i-th node (from 0) of a group: "worker-1".
 func (g NodeGroup) NodeName(i int) string { return nodeName(g.Name, i) }
 
+// SpareName names the i-th spare (from 0) of a group while it stands in for
+// nobody: "worker-spare-1".
+func (g NodeGroup) SpareName(i int) string { return nodeName(g.Name+"-spare", i) }
+
 // Role is what a node is for.
 type Role string
 
@@ -51,8 +55,13 @@ type SSH struct {
 	Jump           []string      `json:"jump,omitempty"`         // user@host:port, in order
 	ConnectTimeout time.Duration `json:"connect_timeout,omitempty"`
 	Keepalive      time.Duration `json:"keepalive,omitempty"`
-	Retries        int           `json:"retries,omitempty"`   // of transient errors
-	Directory      string        `json:"directory,omitempty"` // on the node, with "-" and its name added; empty is ".bela" in the home directory
+	Retries        int           `json:"retries,omitempty"` // of transient errors
+	// Lease is how long an agent goes on without hearing of its controller, and so
+	// how long a link may be away; Keep how long it then keeps its results before
+	// it removes itself. 0 is DefaultLease and DefaultKeep.
+	Lease     time.Duration `json:"lease,omitempty"`
+	Keep      time.Duration `json:"keep,omitempty"`
+	Directory string        `json:"directory,omitempty"` // on the node, with "-" and its name added; empty is ".bela" in the home directory
 }
 
 // HostKeyPolicy says which host keys are trusted.
@@ -269,6 +278,8 @@ type Plan struct {
 	Order       Order `json:"order"`
 	// Retry is how often an invalid cell is run again.
 	Retry int `json:"retry,omitempty"`
+	// OnNodeLost says what becomes of the run when a node is lost; empty is LossSpare.
+	OnNodeLost NodeLoss `json:"on_node_lost,omitempty"`
 	// Calibrate asks to measure, before the first cell, what each node's load
 	// generator can do.
 	Calibrate bool `json:"calibrate,omitempty"`

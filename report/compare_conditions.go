@@ -92,6 +92,7 @@ func environments(a, b store.Environment) []Condition {
 		return "machines"
 	}
 	differ("testbed", testbed(a), testbed(b), true)
+	differ("nodes lost", lostNodes(a), lostNodes(b), false)
 	differ("bela", version(a), version(b), false)
 	if version(a) == version(b) {
 		differ("agent's hash", distinct(a.Nodes, agent), distinct(b.Nodes, agent), false)

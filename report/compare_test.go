@@ -35,7 +35,8 @@ type trial struct {
 	// plan changes a combination's settings.
 	plan func(values []any, cell map[string]any)
 	// evil is text from outside.
-	evil string
+	evil    string
+	changes []store.NodeChange
 }
 
 func (r trial) store(t testing.TB) *store.Reader {
@@ -89,7 +90,7 @@ func (r trial) store(t testing.TB) *store.Reader {
 	run, err := store.Create(t.TempDir(), "exp", began, r.id, store.Inputs{
 		Experiment: []byte("x"), Dimensions: r.dimensions,
 		Plan:        map[string]any{"experiment": "exp", "repetitions": r.repetitions, "dimensions": r.dimensions, "cells": planned},
-		Environment: store.Environment{BelaVersion: r.version, Seed: 7, StartedAt: began, Lab: r.lab, Nodes: nodes},
+		Environment: store.Environment{BelaVersion: r.version, Seed: 7, StartedAt: began, Lab: r.lab, Nodes: nodes, Changes: r.changes},
 	})
 	must(t, err)
 	for _, c := range cells {
@@ -255,6 +256,9 @@ func TestCompareConditions(t *testing.T) {
 		}, []string{"component gateway.instances: 2 against 1", "component gateway.nodes: worker-1×1 worker-2×1 against worker-2×1"}, 0},
 		{"machines", func(r *trial) { r.version, r.kernel, r.workers, r.memory = "2.0", "6.18", 3, 16<<30 },
 			[]string{"bela: 1.0 against 2.0", "number of worker nodes: 2 against 3", "kernel: 6.12.1 against 6.18 (worker nodes)", "memory: 8.0 GiB against 16.0 GiB (worker nodes)"}, 0},
+		{"a node that was lost", func(r *trial) {
+			r.changes = []store.NodeChange{{Node: "iot-2", What: "removed", Position: 3}, {Node: "worker-1", What: "replaced", By: "10.0.0.9", Position: 4}}
+		}, []string{"nodes lost: none against iot-2 removed from position 3 on, worker-1 replaced from position 4 on by 10.0.0.9"}, 0},
 		{"a kernel that takes a little more memory", func(r *trial) { r.memory -= 100 << 20 }, nil, 0},
 		{"what forbids comes first", func(r *trial) { r.version, r.plan = "2.0", devices("rate_msg_s", 2) }, []string{"devices.rate_msg_s: 1 against 2", "bela: 1.0 against 2.0"}, 1},
 	} {

@@ -96,7 +96,7 @@ func newDocument(run *store.Reader, o Options) document {
 		Dir:      run.Dir,
 	}
 	d.CPU, d.Memory = componentTables(run, o.Instances)
-	for _, s := range []section{reasons(run), expectations(run), losses(run), drops(run), remarks(run), absent(run)} {
+	for _, s := range []section{reasons(run), notes(run), expectations(run), losses(run), drops(run), remarks(run), absent(run)} {
 		if len(s.Items) > 0 {
 			d.Sections = append(d.Sections, s)
 		}

@@ -16,6 +16,9 @@ type Environment struct {
 	Lab         bool              `json:"lab"` // the nodes are the loopback lab's
 	Controller  Host              `json:"controller"`
 	Nodes       []NodeEnvironment `json:"nodes"`
+	// Changes are those of the testbed while the run went on, in order. Nodes are
+	// the ones that were there at the end.
+	Changes []NodeChange `json:"changes,omitempty"`
 	// Resumed are the times that the run was taken up again, in order.
 	Resumed []Resumption `json:"resumed,omitempty"`
 }
@@ -31,6 +34,20 @@ type Resumption struct {
 	Nodes []NodeEnvironment `json:"nodes,omitempty"`
 	// Changes are what differs from before, in words.
 	Changes []string `json:"changes,omitempty"`
+}
+
+// NodeChange is a node that was lost for good.
+type NodeChange struct {
+	At   time.Time `json:"at"`
+	Node string    `json:"node"`
+	// What is replaced, by a spare, or removed.
+	What string `json:"what"`
+	// Was is the machine that was lost, By the spare that took its place.
+	Was string `json:"was"`
+	By  string `json:"by,omitempty"`
+	// Position is the cell from which on this holds.
+	Position int    `json:"position"`
+	Reason   string `json:"reason"`
 }
 
 // Host is what a machine is.

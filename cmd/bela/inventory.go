@@ -123,14 +123,14 @@ func sayNotes(w io.Writer, inv *inventory.Inventory) {
 
 // target says how to reach one host: what the host's own text says comes first,
 // then its group's settings, then the inventory's, then the file's ssh block.
-func target(plan *experiment.Plan, g experiment.NodeGroup, i int, host string, inv *inventory.Inventory) (nodes.Target, error) {
+func target(plan *experiment.Plan, g experiment.NodeGroup, name string, i int, host string, inv *inventory.Inventory) (nodes.Target, error) {
 	h, err := nodes.ParseHost(host)
 	if err != nil {
 		return nodes.Target{}, usageError("node group %q: %v", g.Name, err)
 	}
 	s := plan.SSH
 	t := nodes.Target{
-		Name: g.NodeName(i), Group: g.Name, Role: string(g.Role), Host: h.Host,
+		Name: name, Group: g.Name, Role: string(g.Role), Host: h.Host,
 		SSH: nodes.Options{
 			KeyFiles: s.KeyFiles, KnownHosts: s.KnownHosts, HostKeys: nodes.HostKeyPolicy(s.HostKeys),
 			Fingerprints: s.Fingerprints, Jump: s.Jump, ConnectTimeout: s.ConnectTimeout,

@@ -126,6 +126,8 @@ func (a *app) reachAll(ctx context.Context, b testbed, before func([]nodes.Targe
 			return err
 		}
 	}
+	// Spares are looked after like the others: a run may have used them.
+	m.targets = append(m.targets, m.spares...)
 	found := make([]reached, len(m.targets))
 	index := make([]int, len(m.targets))
 	for i, t := range m.targets {

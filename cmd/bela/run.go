@@ -118,7 +118,7 @@ func (r *run) do(ctx context.Context, mode string, open func() (*store.Run, erro
 		r.earlier.Views = []campaign.Sink{view}
 	}
 	summary, failure := campaign.Run(ctx, campaign.Config{
-		Plan: r.plan, Expect: r.experiment.Expect, Targets: machines.targets, Lab: machines.lab != nil,
+		Plan: r.plan, Expect: r.experiment.Expect, Targets: machines.targets, Spares: machines.spares, Lab: machines.lab != nil,
 		Agents: agentbin.For, Store: dir, Environment: r.environment(), InfluxDB: influxConfig(r.plan.InfluxDB),
 		Sinks: append(told, view), Earlier: r.earlier, KeepAgents: r.invocation.KeepAgents, Now: time.Now,
 	})

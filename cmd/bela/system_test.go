@@ -186,34 +186,8 @@ func labRoot(dir string) string { return filepath.Join(dir, "tmp") }
 // but the inventory, and leaves the machine as it was.
 func TestOpenSSH(t *testing.T) {
 	needAgents(t)
-	const nodes = 4
-	port := freePort(t)
-	var listen, hosts []string
-	for i := range nodes {
-		address := fmt.Sprintf("127.88.%d.%d:%d", os.Getpid()%250, i+1, port)
-		listen = append(listen, "ListenAddress "+address)
-		hosts = append(hosts, address)
-	}
-	server := sshdtest.Start(t, sshdtest.Options{Config: listen})
 	dir := t.TempDir()
-	var known []string
-	for _, h := range hosts {
-		known = append(known, knownhosts.Line([]string{knownhosts.Normalize(h)}, server.HostKey))
-	}
-	write(t, filepath.Join(dir, "known_hosts"), strings.Join(known, "\n")+"\n")
-	remote := filepath.Join(t.TempDir(), "remote")
-	inventory := fmt.Sprintf(`
-ssh {
-  user        = %q
-  key_files   = [%q]
-  known_hosts = %q
-  directory   = %q
-}
-`, server.User, server.KeyFile, filepath.Join(dir, "known_hosts"), remote)
-	for i, group := range []string{"master", "worker", "iot", "customer"} {
-		inventory += fmt.Sprintf("node %q { hosts = [%q] }\n", group, hosts[i])
-	}
-	write(t, filepath.Join(dir, "lab.hcl"), inventory)
+	remote := overSSH(t, dir)
 
 	status, out := bela(t, dir, "nodes", shipped(t, "quick.hcl"), "-inventory", "lab.hcl")
 	if status != 0 || !strings.Contains(out, "customer-1") {
@@ -241,6 +215,40 @@ ssh {
 	if status != int(campaign.Unreachable) || !strings.Contains(out, "SHA256:") {
 		t.Errorf("unknown host key: status %d\n%s", status, out)
 	}
+}
+
+// overSSH makes four nodes on one OpenSSH server, one a role, with an inventory
+// in dir/lab.hcl, and returns the beginning of bela's directories there.
+func overSSH(t *testing.T, dir string) (remote string) {
+	t.Helper()
+	const nodes = 4
+	port := freePort(t)
+	var listen, hosts []string
+	for i := range nodes {
+		address := fmt.Sprintf("127.88.%d.%d:%d", os.Getpid()%250, i+1, port)
+		listen = append(listen, "ListenAddress "+address)
+		hosts = append(hosts, address)
+	}
+	server := sshdtest.Start(t, sshdtest.Options{Config: listen})
+	var known []string
+	for _, h := range hosts {
+		known = append(known, knownhosts.Line([]string{knownhosts.Normalize(h)}, server.HostKey))
+	}
+	write(t, filepath.Join(dir, "known_hosts"), strings.Join(known, "\n")+"\n")
+	remote = filepath.Join(t.TempDir(), "remote")
+	inventory := fmt.Sprintf(`
+ssh {
+  user        = %q
+  key_files   = [%q]
+  known_hosts = %q
+  directory   = %q
+}
+`, server.User, server.KeyFile, filepath.Join(dir, "known_hosts"), remote)
+	for i, group := range []string{"master", "worker", "iot", "customer"} {
+		inventory += fmt.Sprintf("node %q { hosts = [%q] }\n", group, hosts[i])
+	}
+	write(t, filepath.Join(dir, "lab.hcl"), inventory)
+	return remote
 }
 
 func write(t *testing.T, path, text string) {

@@ -13,7 +13,8 @@ import (
 // machines are a plan's nodes and how to reach them.
 type machines struct {
 	targets []nodes.Target
-	lab     *lab.Lab // nil for real machines
+	spares  []nodes.Target // for nodes that are lost
+	lab     *lab.Lab       // nil for real machines
 }
 
 // close ends the lab, if there is one.
@@ -37,11 +38,18 @@ func machinesOf(ctx context.Context, plan *experiment.Plan, inv *inventory.Inven
 	m := new(machines)
 	for _, g := range plan.Groups {
 		for i, host := range g.Hosts {
-			t, err := target(plan, g, i, host, inv)
+			t, err := target(plan, g, g.NodeName(i), i, host, inv)
 			if err != nil {
 				return nil, err
 			}
 			m.targets = append(m.targets, t)
+		}
+		for i, host := range g.Spares {
+			t, err := target(plan, g, g.SpareName(i), len(g.Hosts)+i, host, inv)
+			if err != nil {
+				return nil, err
+			}
+			m.spares = append(m.spares, t)
 		}
 	}
 	return m, nil

@@ -3,7 +3,9 @@
 agent=$2
 owned || { say "$dir is not prepared"; exit 10; }
 if running=$(agent_pid); then
-  say "an agent runs there already, as process $running"
+  # The record of its start says for whom it runs, by whom, and since when.
+  holder=$(awk -F "$tab" '$2 == "start" { since = $1; what = $4 } END { if (what != "") print what, "holds it since", since }' "$dir/MANIFEST")
+  say "${holder:-an agent runs there already} (process $running)"
   exit 20
 fi
 mkdir -p -- "$dir/run" "$dir/cells" || exit 11
