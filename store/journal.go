@@ -1,10 +1,11 @@
 package store
 
 import (
-	"bytes"
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -45,21 +46,34 @@ type Entry struct {
 // its whole lines. A last line without its end is what a crash leaves of a
 // write and is left out; a whole line that does not decode is corruption.
 func readLines[T any](path string, use func(T)) (whole int64, err error) {
-	b, err := os.ReadFile(path)
+	return eachLine(path, func(v T) error { use(v); return nil })
+}
+
+// eachLine is readLines that ends early, with the error that use returns. It
+// holds one line at a time.
+func eachLine[T any](path string, use func(T) error) (whole int64, err error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return 0, err
 	}
-	for line := 1; ; line++ {
-		end := bytes.IndexByte(b[whole:], '\n')
-		if end < 0 {
+	defer func() { _ = f.Close() }() // only read
+	in := bufio.NewReaderSize(f, 1<<16)
+	for n := 1; ; n++ {
+		line, err := in.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
 			return whole, nil
 		}
-		var v T
-		if err := json.Unmarshal(b[whole:whole+int64(end)], &v); err != nil {
-			return whole, &CorruptError{Path: path, Line: line, Err: err}
+		if err != nil {
+			return whole, err
 		}
-		use(v)
-		whole += int64(end) + 1
+		var v T
+		if err := json.Unmarshal(line, &v); err != nil {
+			return whole, &CorruptError{Path: path, Line: n, Err: err}
+		}
+		if err := use(v); err != nil {
+			return whole, err
+		}
+		whole += int64(len(line))
 	}
 }
 

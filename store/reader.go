@@ -286,9 +286,9 @@ func parseSecond(row []string) (measure.Second, error) {
 }
 
 // Events reads the events, in order, one after the other, up to where the run
-// was broken off.
-func (r *Reader) Events(use func(event.Event)) error {
-	_, err := readLines(filepath.Join(r.Dir, "events.jsonl"), use)
+// was broken off. It ends early with the error that use returns.
+func (r *Reader) Events(use func(event.Event) error) error {
+	_, err := eachLine(filepath.Join(r.Dir, "events.jsonl"), use)
 	return err
 }
 

@@ -5,11 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"bela/campaign"
+	"bela/export"
 	"bela/influx"
+	"bela/store"
 )
 
 // exportLimit is how long a server may take for the rest of an export's points.
@@ -18,6 +23,9 @@ const exportLimit = 5 * time.Minute
 func runExport(ctx context.Context, a *app, args []string) error {
 	f := a.flags("export", "[RUN]")
 	results := f.String("results", "results", "look for runs below this `DIR`")
+	format := f.String("format", "", "write the run in another `FORMAT`: "+strings.Join(export.Formats(), "|"))
+	table := f.String("table", "", "only these `TABLES`, with commas between them: "+strings.Join(export.TableNames(), ","))
+	output := f.String("o", "-", "write to this `FILE`, or directory where there is a file for each table; - is stdout")
 	url := f.String("influx", "", "send the run's metrics to the InfluxDB at `URL`; the token is taken from INFLUX_TOKEN")
 	bucket := f.String("bucket", "bela", "InfluxDB's bucket, or database/retention")
 	org := f.String("org", "", "InfluxDB's organization")
@@ -29,15 +37,49 @@ func runExport(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
-	if *url == "" {
-		if err := r.Rebuild(); err != nil {
-			return err
-		}
-		fmt.Fprintf(a.out, "cells.csv, components.csv and series.csv made again in %s\n", r.Dir)
+	if r.Running {
+		fmt.Fprintf(a.err, "bela: %s is still going: this is what is there so far\n", r.Dir)
+	}
+	switch {
+	case *url != "":
+		token, _ := a.env("INFLUX_TOKEN")
+		return a.send(ctx, r.Dir, influx.Config{URL: *url, Org: *org, Bucket: *bucket, Token: token})
+	case *format != "":
+		return a.export(ctx, r, export.Options{Format: export.Format(*format), Tables: commas(*table), Output: *output, Stdout: a.out})
+	case *table != "" || *output != "-":
+		return usageError("export: -table and -o need -format: one of %s", strings.Join(export.Formats(), ", "))
+	}
+	if err := r.Rebuild(); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "cells.csv, components.csv and series.csv made again in %s\n", r.Dir)
+	return nil
+}
+
+func commas(s string) []string {
+	if s == "" || s == "all" {
 		return nil
 	}
-	token, _ := a.env("INFLUX_TOKEN")
-	return a.send(ctx, r.Dir, influx.Config{URL: *url, Org: *org, Bucket: *bucket, Token: token})
+	return strings.Split(s, ",")
+}
+
+// export writes the run; a Ctrl-C leaves no file that is not whole.
+func (a *app) export(ctx context.Context, r *store.Reader, o export.Options) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	made, err := export.Write(ctx, r, o)
+	for _, path := range made {
+		if err == nil {
+			fmt.Fprintln(a.out, path)
+		}
+	}
+	switch {
+	case errors.Is(err, export.ErrUsage):
+		return &statusError{statusUsage, err}
+	case err != nil && ctx.Err() != nil:
+		return withStatus(campaign.Interrupted, err)
+	}
+	return err
 }
 
 // send sends a run's metrics. Points that are there already are written again
