@@ -196,7 +196,7 @@ func samples(r *store.Reader) iter.Seq2[sample, error] {
 		var cell event.CellRef
 		stop := errors.New("enough")
 		keys := make([]any, 0, 64)
-		err := r.Events(func(e event.Event) error {
+		err := r.EventsUntil(func(e event.Event) error {
 			switch d := e.Data.(type) {
 			case event.CellStarted:
 				cell = d.Cell

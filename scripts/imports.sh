@@ -36,5 +36,6 @@ forbid ./event '^bela/(agents|experiment|nodes|provision|campaign|store|influx|r
 forbid ./store/... '^bela/(agents|experiment|nodes|provision|campaign|influx|report|tui|cmd)(/|$)' "the store knows events and measure"
 forbid ./tui/... '^bela/(nodes|provision|influx)(/|$)|^bela/agents' "views only read"
 forbid ./notify/... '^bela/(agents|experiment|nodes|provision|campaign|store|influx|report|tui|cmd)(/|$)' "notifications only read events"
+forbid ./export '^bela/(agents|experiment|nodes|provision|campaign|influx|report|tui|cmd)(/|$)' "exports only read the store"
 forbid ./report/... '^bela/(nodes|provision|influx|tui)(/|$)|^bela/agents' "reports only read"
 exit "$failed"

@@ -286,8 +286,13 @@ func parseSecond(row []string) (measure.Second, error) {
 }
 
 // Events reads the events, in order, one after the other, up to where the run
-// was broken off. It ends early with the error that use returns.
-func (r *Reader) Events(use func(event.Event) error) error {
+// was broken off.
+func (r *Reader) Events(use func(event.Event)) error {
+	return r.EventsUntil(func(e event.Event) error { use(e); return nil })
+}
+
+// EventsUntil is Events that ends early, with the error that use returns.
+func (r *Reader) EventsUntil(use func(event.Event) error) error {
 	_, err := eachLine(filepath.Join(r.Dir, "events.jsonl"), use)
 	return err
 }

@@ -150,7 +150,7 @@ func TestRunRoundTrip(t *testing.T) {
 		}
 	}
 	var texts []string
-	must(t, read.Events(func(e event.Event) error { texts = append(texts, e.Data.(event.Message).Text); return nil }))
+	must(t, read.Events(func(e event.Event) { texts = append(texts, e.Data.(event.Message).Text) }))
 	if len(texts) != 1 || texts[0] != "hello" {
 		t.Errorf("events %v", texts)
 	}
@@ -363,7 +363,7 @@ func TestTornEventsAndMetrics(t *testing.T) {
 	read, err := Open(r.Dir(), "")
 	must(t, err)
 	var seen []uint64
-	must(t, read.Events(func(e event.Event) error { seen = append(seen, e.Seq); return nil }))
+	must(t, read.Events(func(e event.Event) { seen = append(seen, e.Seq) }))
 	if !reflect.DeepEqual(seen, []uint64{1, 2}) {
 		t.Errorf("events %v", seen)
 	}
