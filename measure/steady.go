@@ -111,6 +111,9 @@ type WarmUp struct {
 	// the seconds after the transient, in ms; Spread is the distance of the
 	// latter's quartiles.
 	First, Steady, Spread float64
+	// Noise is how far First and Steady may lie apart by chance alone, in ms,
+	// given how the steady seconds vary and how long they remember: see noise.
+	Noise float64
 }
 
 // CheckWarmUp holds the series of a cell against its warm-up; nil where it is
@@ -138,9 +141,95 @@ func CheckWarmUp(series []Second) *WarmUp {
 	if len(first) == 0 {
 		return nil
 	}
+	w.Noise = noise(load[end:])
 	w.First, w.Steady = quantile(first, 0.5), quantile(steady, 0.5)
 	w.Spread = quantile(steady, 0.75) - quantile(steady, 0.25)
 	return w
+}
+
+const (
+	// noiseQuantile is how many standard errors chance alone may explain. It is more
+	// than a known error would need: in a minute of slow waves the error is an
+	// estimate from few of them, and MSER-5 has looked for a place where the values
+	// differ. With 3, up to 7 % of steady cells were above it, with 4 up to 4 %
+	// (TestWarmUpOfSlowNoise).
+	noiseQuantile = 4
+	// mostMemory is the largest correlation of two neighbouring seconds that is
+	// taken for noise. What wanders more slowly cannot be told from a transient.
+	mostMemory = 0.95
+)
+
+// noise is noiseQuantile times the standard error of the difference between a
+// mean of steadyBatch seconds and that of all steady seconds, where no transient
+// is. Seconds follow one another, and latency remembers: the steady ones are
+// taken for a first-order autoregression
+//
+//	x(t) − m = ρ (x(t−1) − m) + e(t)
+//
+// with ρ by least squares, plus (1+3ρ)/n for what a short series hides of it
+// (Marriott and Pope, "Bias in the estimation of autocorrelations", Biometrika
+// 41, 1954), at least 0 and at most mostMemory. With σ² = var(e) / (1−ρ²), a mean
+// of b neighbouring seconds has the variance
+//
+//	σ²/b² · (b + 2 Σ (b−k) ρᵏ)   over k = 1 … b−1
+//
+// (Law, Simulation Modeling and Analysis, section 4.4), and the two means' add up.
+// m is the median, and e's spread its quartiles' distance over 1.349, that of a
+// normal distribution, or its standard deviation where that is smaller: one bad
+// second must not hide a transient.
+func noise(steady []*float64) float64 {
+	all := taken(steady)
+	if len(all) < 3 {
+		return math.Inf(1)
+	}
+	m := quantile(slices.Clone(all), 0.5)
+	var products, squares float64
+	pairs := neighbours(steady)
+	for _, p := range pairs {
+		products += (p[0] - m) * (p[1] - m)
+		squares += (p[0] - m) * (p[0] - m)
+	}
+	rho := 0.0
+	if squares > 0 {
+		rho = products / squares
+		rho += (1 + 3*rho) / float64(len(pairs))
+		rho = max(0, min(rho, mostMemory))
+	}
+	var errors []float64
+	var sum float64
+	for _, p := range pairs {
+		e := p[1] - m - rho*(p[0]-m)
+		errors = append(errors, e)
+		sum += e * e
+	}
+	if len(errors) == 0 {
+		return math.Inf(1)
+	}
+	deviation := math.Sqrt(sum / float64(len(errors)))
+	deviation = min(deviation, (quantile(errors, 0.75)-quantile(errors, 0.25))/1.349)
+	variance := deviation * deviation / (1 - rho*rho)
+	return noiseQuantile * math.Sqrt(variance*(meanFactor(steadyBatch, rho)+meanFactor(len(all), rho)))
+}
+
+// meanFactor is the variance of a mean of b neighbouring values over that of one.
+func meanFactor(b int, rho float64) float64 {
+	sum, power := float64(b), 1.0
+	for k := 1; k < b; k++ {
+		power *= rho
+		sum += 2 * float64(b-k) * power
+	}
+	return sum / float64(b) / float64(b)
+}
+
+// neighbours are the pairs of values of which one follows the other.
+func neighbours(values []*float64) [][2]float64 {
+	var pairs [][2]float64
+	for i := 1; i < len(values); i++ {
+		if p := taken(values[i-1 : i+1]); len(p) == 2 {
+			pairs = append(pairs, [2]float64{p[0], p[1]})
+		}
+	}
+	return pairs
 }
 
 // quantile is the value of rank ⌈q·n⌉; values are sorted in place.

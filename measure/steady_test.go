@@ -176,6 +176,75 @@ func TestWarmUpOfNoise(t *testing.T) {
 	}
 }
 
+// wandering is 5 ms with noise of this standard deviation whose neighbouring
+// seconds are correlated by rho: a first-order autoregression.
+func wandering(seed uint64, deviation, rho float64) func() float64 {
+	random := rand.New(rand.NewPCG(seed, 1))
+	x := random.NormFloat64()
+	return func() float64 {
+		x = rho*x + math.Sqrt(1-rho*rho)*random.NormFloat64()
+		return 5 + deviation*x
+	}
+}
+
+func tooShort(series []Second) bool {
+	e := sound()
+	e.WarmUp = CheckWarmUp(series)
+	_, reasons := Judge(e)
+	return len(reasons) > 0
+}
+
+// Latency remembers: a queue that is long now is long a second later. Where that
+// makes slow waves, a cell without any transient must not be called short of
+// warm-up, in more than one cell of twenty, whatever the length, and however
+// large the noise.
+func TestWarmUpOfSlowNoise(t *testing.T) {
+	for _, rho := range []float64{0, 0.5, 0.8, 0.9} {
+		for _, length := range []int{30, 60, 120, 310} {
+			for _, deviation := range []float64{0.3, 1} {
+				wrong := 0
+				for seed := range uint64(1000) {
+					next := wandering(seed, deviation, rho)
+					if tooShort(medians(10, length, func(int) *float64 { return number(next()) })) {
+						wrong++
+					}
+				}
+				t.Logf("ρ %.1f, %3d s, ±%.1f ms: %d of 1000", rho, length, deviation, wrong)
+				if wrong > 50 {
+					t.Errorf("ρ %.1f, %d s, ±%.1f ms: %d of 1000 steady cells are degraded", rho, length, deviation, wrong)
+				}
+			}
+		}
+	}
+}
+
+// And what really is a transient must be found, in the same noise: here one that
+// still is 8 and more of the noise's standard deviations when measuring begins.
+func TestWarmUpFindsTransientsInSlowNoise(t *testing.T) {
+	for _, rho := range []float64{0, 0.5, 0.9} {
+		for _, planted := range []struct {
+			length       int
+			size, decays float64 // ms at the start of load, s
+		}{
+			{60, 30, 6}, {120, 10, 10}, {120, 30, 6}, {310, 10, 10}, {310, 10, 30}, {310, -4, 20}, {600, 8, 40},
+		} {
+			found := 0
+			for seed := range uint64(1000) {
+				next := wandering(seed, 0.3, rho)
+				if tooShort(medians(10, planted.length, func(t int) *float64 {
+					return number(next() + planted.size*math.Exp(-float64(t)/planted.decays))
+				})) {
+					found++
+				}
+			}
+			t.Logf("ρ %.1f, %3d s: %g ms, decaying with %g s: found in %d of 1000", rho, planted.length, planted.size, planted.decays, found)
+			if found < 950 {
+				t.Errorf("ρ %.1f, %d s: %g ms that decay with %g s are found in %d of 1000 cells", rho, planted.length, planted.size, planted.decays, found)
+			}
+		}
+	}
+}
+
 // The reason must name both values, for they say what to write into the file.
 func TestWarmUpTooShortNamesBoth(t *testing.T) {
 	for _, tt := range []struct {

@@ -283,7 +283,7 @@ func (t Thresholds) loadRules() []Rule {
 			return fmt.Sprintf("the median latency went from %s ms in the first third of the window to %s ms in the last", brief(*e.FirstP50), brief(*e.LastP50)),
 				high > t.SteadyFactor*low && high-low > t.SteadyFloorMS
 		}},
-		{"warmup_too_short", Degraded, fmt.Sprintf("if the transient ends more than %g s after the warm-up, and the latency changes with it by more than %g %% and by more than the quartiles of the steady seconds lie apart", t.WarmUpSeconds, 100*t.WarmUpShare), func(e *Evidence) (string, bool) {
+		{"warmup_too_short", Degraded, fmt.Sprintf("if the transient ends more than %g s after the warm-up, and the latency changes with it by more than %g %% and by more than the quartiles of the steady seconds lie apart and than their noise explains", t.WarmUpSeconds, 100*t.WarmUpShare), func(e *Evidence) (string, bool) {
 			if e.WarmUp == nil {
 				return "", false
 			}
@@ -295,7 +295,7 @@ func (t Thresholds) loadRules() []Rule {
 			change := math.Abs(w.First - w.Steady)
 			return fmt.Sprintf("the warm-up is %d s and the transient %s (MSER-5): the median latency is %s ms in the first %d s measured and %s ms %s",
 					w.Given, needed, brief(w.First), steadyBatch, brief(w.Steady), then),
-				float64(w.Needed-w.Given) > t.WarmUpSeconds && change > t.WarmUpShare*math.Abs(w.Steady) && change > w.Spread
+				float64(w.Needed-w.Given) > t.WarmUpSeconds && change > t.WarmUpShare*math.Abs(w.Steady) && change > w.Spread && change > w.Noise
 		}},
 	}
 }
