@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"bela/agents/protocol"
@@ -156,7 +157,12 @@ func (e *nodeError) Unwrap() error { return e.err }
 // recordError is a run that ended because its results could not be written.
 type recordError struct{ err error }
 
-func (e *recordError) Error() string { return "cannot record the run: " + e.err.Error() }
+func (e *recordError) Error() string {
+	if errors.Is(e.err, syscall.ENOSPC) || errors.Is(e.err, syscall.EDQUOT) {
+		return "the disk of the controller is full: cannot record the run: " + e.err.Error() + "; free some space, then go on with `bela resume`"
+	}
+	return "cannot record the run: " + e.err.Error()
+}
 func (e *recordError) Unwrap() error { return e.err }
 
 // cells runs what the plan has, one cell after another; a cell is durable

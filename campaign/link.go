@@ -136,17 +136,19 @@ func (e *rebootError) Error() string {
 
 // lostBy says what was lost when the conversation ended.
 func (m *member) lostBy(c *client.Client) *lostError {
-	err := c.Err()
-	lost := &lostError{node: m.name(), state: event.NodeLost, err: err}
+	return &lostError{node: m.name(), state: lostState(c.Err()), err: c.Err()}
+}
+
+func lostState(err error) string {
 	_, rebooted := errors.AsType[*rebootError](err)
 	_, away := errors.AsType[*client.AwayError](err)
 	switch {
 	case rebooted:
-		lost.state = event.NodeRebooted
+		return event.NodeRebooted
 	case errors.Is(err, provision.ErrNoAgent), errors.Is(err, client.ErrReplaced), away && errors.Is(err, client.ErrSilent):
-		lost.state = event.NodeAgentLost
+		return event.NodeAgentLost
 	}
-	return lost
+	return event.NodeLost
 }
 
 // attach begins the conversation with the agent that runs on the node.

@@ -22,7 +22,8 @@ type loadMeter struct {
 	emitted int64 // the last second handed out
 	newest  int64 // the newest second that anybody reported
 	last    map[string]protocol.Sample
-	// away are agents whose link is lost: their seconds come when it is back.
+	// away are agents whose seconds are still to come: true while the link is
+	// lost, false while they catch up.
 	away map[string]bool
 }
 
@@ -92,15 +93,16 @@ func (m *loadMeter) add(node string, s protocol.Sample) []event.Load {
 		}
 	}
 	m.newest = max(m.newest, second)
+	if lost, behind := m.away[node]; behind && !lost && second >= m.newest-1 {
+		delete(m.away, node)
+	}
 	return m.complete(patience)
 }
 
 // link notes that an agent's link is lost or back.
 func (m *loadMeter) link(node string, lost bool) {
-	if lost {
-		m.away[node] = true
-	} else {
-		delete(m.away, node)
+	if _, behind := m.away[node]; lost || behind {
+		m.away[node] = lost
 	}
 }
 

@@ -139,11 +139,14 @@ func (t *testbed) recoverMember(ctx context.Context, m *member) error {
 			return err
 		}
 	}
-	err := t.attach(ctx, m, after)
-	if !errors.Is(err, provision.ErrNoAgent) {
+	err := t.attachSoon(ctx, m, after)
+	if refused, ok := errors.AsType[*protocol.Error](err); err == nil || ok && refused.Code == "busy" {
+		return err // there again, or another's
+	}
+	if m.ssh().Err() != nil {
 		return err
 	}
-	// A new agent has a new clock.
+	// There is none, or one that does not answer. A new agent has a new clock.
 	m.clock.forget()
 	m.meter = nodeMeter{node: m.name()}
 	if err := provision.Stop(ctx, m.ssh()); err != nil { // what the dead one left
@@ -152,6 +155,13 @@ func (t *testbed) recoverMember(ctx context.Context, m *member) error {
 	if err := provision.Start(ctx, m.ssh(), t.startOptions(m)); err != nil {
 		return err
 	}
+	return t.attach(ctx, m, after)
+}
+
+// attachSoon is attach for an agent that may hang.
+func (t *testbed) attachSoon(ctx context.Context, m *member, after uint64) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, redialLimit, fmt.Errorf("%w for %v", client.ErrSilent, redialLimit))
+	defer cancel()
 	return t.attach(ctx, m, after)
 }
 

@@ -1,0 +1,139 @@
+package campaign
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"bela/agents/client"
+	"bela/agents/protocol"
+	"bela/event"
+	"bela/measure"
+	"bela/nodes"
+	"bela/provision"
+)
+
+// What became of a node decides what the operator has to do, so each end must have
+// a name of its own.
+func TestLostBy(t *testing.T) {
+	t.Parallel()
+	dial := &nodes.Error{Node: "iot-1", Kind: nodes.Unreachable, Err: errors.New("no answer within 5s"), Transient: true}
+	rows := []struct {
+		name  string
+		err   error
+		state string
+		code  string
+		words string
+	}{
+		{"the host does not answer", &client.AwayError{Away: 2 * time.Minute, Err: dial}, event.NodeLost, "node_lost", "node iot-1 is lost: out of reach for 2m0s"},
+		{"the agent does not answer", &client.AwayError{Away: 2 * time.Minute, Err: fmt.Errorf("no answer to hello: %w for 5s", client.ErrSilent)}, event.NodeAgentLost, "agent_lost", "the agent of node iot-1 is lost"},
+		{"there is no agent", &client.GoneError{Err: fmt.Errorf("reach the agent: %w", provision.ErrNoAgent)}, event.NodeAgentLost, "agent_lost", "no agent runs there"},
+		{"there is another agent", &client.GoneError{Err: client.ErrReplaced}, event.NodeAgentLost, "agent_lost", "another agent"},
+		{"the machine was started anew", compareBoots("a", "b"), event.NodeRebooted, "node_lost", "started anew: its boot id is b and was a"},
+	}
+	for _, row := range rows {
+		got := lostError{node: "iot-1", state: lostState(row.err), err: row.err}
+		if got.state != row.state || got.code() != row.code || !strings.Contains(got.Error(), row.words) {
+			t.Errorf("%s: state %s, code %s: %v; want %s, %s, %q", row.name, got.state, got.code(), &got, row.state, row.code, row.words)
+		}
+	}
+	if err := compareBoots("a", "a"); err != nil {
+		t.Errorf("the same boot: %v", err)
+	}
+	if err := compareBoots("", "b"); err != nil {
+		t.Errorf("a machine that told none: %v", err)
+	}
+}
+
+// A cell must not be tried again where it would fail in the same way.
+func TestPermanent(t *testing.T) {
+	t.Parallel()
+	reason := func(code string) measure.Cell {
+		return measure.Cell{Reasons: []measure.Reason{{Code: code, Verdict: measure.Invalid}}}
+	}
+	for _, row := range []struct {
+		name    string
+		cell    measure.Cell
+		failure error
+		never   bool
+	}{
+		{"a lost node", reason("node_lost"), &lostError{node: "iot-1", state: event.NodeLost, err: errors.New("away")}, false},
+		{"a late generator", reason("generator_late"), nil, false},
+		{"a component that ended before it was ready", reason("cell_failed"), &protocol.Error{Code: "component_failed"}, false},
+		{"a component that cannot be run as it stands", reason("cell_failed"), fmt.Errorf("start: %w", &protocol.Error{Code: "bad_request"}), true},
+		{"another host key", reason("cell_failed"), &nodes.Error{Kind: nodes.HostKeyChanged}, true},
+		{"a link that broke", reason("cell_failed"), &nodes.Error{Kind: nodes.LinkLost, Transient: true}, false},
+		{"books that do not close", reason("ledger_open"), nil, true},
+	} {
+		if why := permanent(row.cell, row.failure); (why != "") != row.never {
+			t.Errorf("%s: %q", row.name, why)
+		}
+	}
+}
+
+// A full disk must say whose it is: the controller's is freed elsewhere than a
+// node's.
+func TestControllersDiskIsFull(t *testing.T) {
+	t.Parallel()
+	full := &recordError{&fs.PathError{Op: "write", Path: "events.jsonl", Err: syscall.ENOSPC}}
+	if text := full.Error(); !strings.Contains(text, "disk of the controller is full") || !strings.Contains(text, "bela resume") {
+		t.Error(text)
+	}
+	if text := (&recordError{syscall.EIO}).Error(); strings.Contains(text, "full") {
+		t.Error(text)
+	}
+}
+
+// While a link is lost, seconds must wait for the node's samples, and come in
+// order and whole when they are there; a node that is only slow must not hold
+// them up for ever.
+func TestLoadMeterWaitsForALostLink(t *testing.T) {
+	t.Parallel()
+	const second = int64(time.Second)
+	start := controllerClock() - 600*second
+	m := newLoadMeter(1, 2, 1, start, 0, time.Hour)
+	sample := func(s int64) protocol.Sample {
+		return protocol.Sample{At: start + (s+1)*second, Devices: &protocol.DevicesSample{Sent: 10 * (s + 1)}}
+	}
+	var seconds []int
+	take := func(node string, s int64) {
+		for _, l := range m.add(node, sample(s)) {
+			if l.Published != 20 && len(seconds) < 40 {
+				t.Errorf("second %d has %v messages, want 20", l.T, l.Published)
+			}
+			if l.At.IsZero() {
+				t.Errorf("second %d comes ten minutes late and does not say of when it is", l.T)
+			}
+			seconds = append(seconds, l.T)
+		}
+	}
+	take("a", 0)
+	take("b", 0)
+	m.link("b", true)
+	for s := int64(1); s < 40; s++ {
+		take("a", s)
+	}
+	if len(seconds) != 1 {
+		t.Fatalf("handed out without the lost node: %v", seconds)
+	}
+	m.link("b", false)
+	for s := int64(1); s < 40; s++ {
+		take("b", s)
+	}
+	if len(seconds) != 40 || seconds[39] != 39 {
+		t.Errorf("the seconds are %v", seconds)
+	}
+	for s := int64(40); s < 60; s++ {
+		take("a", s) // b is slow, and its link stands
+	}
+	if n := len(seconds); n != 60-patience {
+		t.Errorf("%d seconds after one node fell behind by 20, want all but %d", n, patience)
+	}
+	if rest := m.flush(); len(rest) != patience {
+		t.Errorf("%d seconds are left, want %d", len(rest), patience)
+	}
+}
