@@ -110,6 +110,7 @@ func Serve(ctx context.Context, cfg Config) error {
 	a.load.agent, a.peers.agent = a, a
 	a.components = component.New(component.Options{
 		Dir: cfg.Dir, Self: cfg.Self, Now: cfg.Clock.Now, Logger: cfg.Logger,
+		Record:  func(path string) error { return record(cfg.Dir, "cgroup", path) },
 		OnEvent: func(e protocol.ComponentEvent) { a.events.append(protocol.Event{Component: &e}) },
 	})
 	a.heard.Store(cfg.Clock.Local())

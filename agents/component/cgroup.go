@@ -34,6 +34,10 @@ type groups struct {
 	v2  []string // directories to try, the best first
 	id  string   // tells this agent's groups from others'
 	err error
+	// record notes a directory before it is made, so that it can be found when
+	// this agent did not live to remove it; nil notes nothing.
+	record func(path string) error
+	noted  map[string]bool
 }
 
 // findGroups looks for hierarchies in what a /proc file system tells.
@@ -158,7 +162,7 @@ func (gs *groups) create(name string) (*group, error) {
 		g, err = gs.createV1(name)
 	} else {
 		for _, base := range gs.v2 {
-			if g, err = createV2(base, filepath.Join(groupRoot, gs.id), name); err == nil {
+			if g, err = gs.createV2(base, filepath.Join(groupRoot, gs.id), name); err == nil {
 				break
 			}
 		}
@@ -170,6 +174,24 @@ func (gs *groups) create(name string) (*group, error) {
 		return nil, fmt.Errorf("processes of an earlier run: %w", err)
 	}
 	return g, nil
+}
+
+// note records a group that is to be made, and the directory of all of this
+// agent's above it, once each.
+func (gs *groups) note(dir string) error {
+	for _, d := range []string{filepath.Dir(dir), dir} {
+		if gs.record == nil || gs.noted[d] {
+			continue
+		}
+		if err := gs.record(d); err != nil {
+			return fmt.Errorf("record control group %s: %w", d, err)
+		}
+		if gs.noted == nil {
+			gs.noted = make(map[string]bool)
+		}
+		gs.noted[d] = true
+	}
+	return nil
 }
 
 // explain says what to do about a refusal.
@@ -191,6 +213,10 @@ func (gs *groups) createV1(name string) (*group, error) {
 		dir, ok := made[base]
 		if !ok {
 			dir = filepath.Join(base, groupRoot, gs.id, name)
+			if err := gs.note(dir); err != nil {
+				_ = g.remove(killWait)
+				return nil, err
+			}
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				_ = g.remove(killWait)
 				return nil, err
@@ -211,8 +237,11 @@ func (gs *groups) createV1(name string) (*group, error) {
 }
 
 // createV2 makes base/parent/name with the controllers that base can hand down.
-func createV2(base, parent, name string) (*group, error) {
+func (gs *groups) createV2(base, parent, name string) (*group, error) {
 	dir := filepath.Join(base, parent, name)
+	if err := gs.note(dir); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}

@@ -182,7 +182,7 @@ func TestGroupLimits(t *testing.T) {
 // counted as one that enforces limits.
 func TestVersion2WithoutControllers(t *testing.T) {
 	base := t.TempDir()
-	_, err := createV2(base, "bela/id", "p-1")
+	_, err := (&groups{}).createV2(base, "bela/id", "p-1")
 	if err == nil || !strings.Contains(err.Error(), "cannot be handed down") {
 		t.Errorf("error %v", err)
 	}

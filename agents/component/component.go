@@ -39,6 +39,9 @@ type Options struct {
 	// OnEvent gets each change that was not asked for. It must not block.
 	OnEvent func(protocol.ComponentEvent)
 	Logger  *slog.Logger
+	// Record notes a control group's directory before it is made; one that
+	// cannot be noted is not made. nil notes nothing.
+	Record func(path string) error
 }
 
 // Supervisor runs instances of components. It is safe for several goroutines.
@@ -70,8 +73,10 @@ func New(o Options) *Supervisor {
 	if dir, err := filepath.Abs(o.Dir); err == nil {
 		o.Dir = dir
 	}
+	groups := findGroups("/proc", o.Dir)
+	groups.record = o.Record
 	return &Supervisor{
-		Options: o, groups: findGroups("/proc", o.Dir),
+		Options: o, groups: groups,
 		running: make(map[key]*instance), exits: make(map[key]int), restarts: make(map[key]int),
 	}
 }

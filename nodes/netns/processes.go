@@ -96,7 +96,9 @@ func (n *Node) Signal(text string, signal syscall.Signal) error {
 	for _, p := range processes {
 		if p.Inside != 1 && strings.Contains(strings.Join(p.Args, " "), text) {
 			hit = true
-			errs = append(errs, syscall.Kill(p.PID, signal))
+			if err := syscall.Kill(p.PID, signal); !errors.Is(err, syscall.ESRCH) { // it may have ended with another
+				errs = append(errs, err)
+			}
 		}
 	}
 	if !hit {

@@ -53,9 +53,16 @@ agent_pid() {
 }
 
 # processes prints the numbers of all processes that the agent started, and in a
-# directory that is bela's also of those that run from it or work in it.
+# directory that is bela's also of those that run from it or work in it, and of
+# those in the control groups that the agent made.
 processes() {
   {
+    ! owned || recorded cgroup | while IFS= read -r path; do
+      case $path in
+        */../* | */..) ;;
+        */bela/*) cat "$path/cgroup.procs" 2>/dev/null ;;
+      esac
+    done
     grep -lzxF -e "BELA_DIR=$real" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3
     owned && ls -l /proc/[0-9]*/exe /proc/[0-9]*/cwd 2>/dev/null |
       BELA_AT="$real" awk '

@@ -6,11 +6,22 @@ if ! owned; then
   say "$dir has files in it that are not bela's"
   exit 10
 fi
-# Control groups lie outside the directory; an agent that died leaves them.
+# Control groups lie outside the directory; an agent that was killed leaves them.
+# Their processes have ended; each stays busy for a moment after its last.
 recorded cgroup | while IFS= read -r path; do
   case $path in
-    */../* | */..) ;;
-    /sys/fs/cgroup/*bela*) [ ! -d "$path" ] || rmdir -- "$path" 2>/dev/null ;;
+    */../* | */..) continue ;;
+    */bela/*) ;;
+    *) continue ;;
+  esac
+  left=20
+  while [ -f "$path/cgroup.procs" ] && ! rmdir -- "$path" 2>/dev/null && [ "$left" -gt 0 ]; do
+    left=$((left - 1))
+    sleep 0.1
+  done
+  case $path in
+    */bela/*/*) ;;
+    *) rmdir -- "${path%/*}" 2>/dev/null ;; # bela itself, unless another agent uses it
   esac
 done
 parents=$(recorded parent)
