@@ -56,11 +56,25 @@ func (e *Earlier) again(c measure.Cell) bool {
 	if c.Verdict != measure.Invalid {
 		return false
 	}
-	return e.RetryInvalid || max(len(c.Attempts), 1) <= e.retry()
+	return e.RetryInvalid || e.last() == c.Position && max(len(c.Attempts), 1) <= e.Run.Plan.Retry && permanent(c, nil) == ""
 }
 
-// retry is how often the plan runs an invalid cell again.
-func (e *Earlier) retry() int { return e.Run.Plan.Retry }
+// last is the position of the cell after whose end the controller ended, before
+// it decided whether the cell was to run again; 0 where it ended elsewhere.
+func (e *Earlier) last() int {
+	for _, entry := range slices.Backward(e.Run.Journal) {
+		switch entry.Kind {
+		case store.RunResumed:
+		case store.CellDone:
+			return entry.Position
+		case store.CellStarted: // whose result may be whole
+			return entry.Position
+		default:
+			return 0
+		}
+	}
+	return 0
+}
 
 // complete says whether a stored result is of the cell's last attempt. It is
 // not where the controller ended between the line in the journal that begins

@@ -364,7 +364,7 @@ func mask(src []byte, file string, secrets []hcl.Range) []byte {
 			continue
 		}
 		from, to := r.Start.Byte, min(r.End.Byte, len(masked))
-		if to-from > 2 && src[from] == '"' && src[to-1] == '"' {
+		if to-from >= 2 && src[from] == '"' && src[to-1] == '"' {
 			from, to = from+1, to-1
 		}
 		for i := from; i < to; i++ {

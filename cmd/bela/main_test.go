@@ -18,13 +18,15 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	commands := resumeCommands()
+	commands["status"], commands["store-run"] = status, storeRun
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("EXPERIMENTS", root+"/../../experiments")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "store-run": storeRun},
+		Cmds: commands,
 	})
 }
 
