@@ -113,7 +113,7 @@ func (l *loader) unusedDimensions(body *hclsyntax.Body) {
 		for _, d := range a.dimensions {
 			if !used[d.name] && !used["*"] && len(d.values) > 1 {
 				l.m.warn(d.at, fmt.Sprintf("nothing uses cell.%s, so its cells differ in nothing but their number", d.name),
-					"use it in a component, devices, customers or phases block, or take it out")
+					"use it in a component, devices, customers, phases or fault block, or take it out")
 			}
 		}
 	}
@@ -125,6 +125,7 @@ type readers struct {
 	devices    *perCell[*devicesSpec]
 	customers  *perCell[*customersSpec]
 	phases     *perCell[*Phases]
+	faults     []*perCell[*faultSpec]
 	cells      map[string]Cell // by what the blocks gave
 }
 
@@ -133,6 +134,9 @@ func (rs *readers) vary() bool {
 	n := len(rs.devices.dimensions) + len(rs.customers.dimensions) + len(rs.phases.dimensions)
 	for _, c := range rs.components {
 		n += len(c.dimensions)
+	}
+	for _, f := range rs.faults {
+		n += len(f.dimensions)
 	}
 	return n > 0
 }
@@ -157,6 +161,7 @@ func (l *loader) readers() *readers {
 		return l.customersBlock(l.customers, s)
 	})
 	rs.phases = newPerCell(l, l.phases, l.phasesBlock)
+	rs.faults = l.faultReaders()
 	return rs
 }
 
@@ -220,6 +225,11 @@ func (l *loader) cell(rs *readers, c combination, s func() *scope) Cell {
 	fmt.Fprint(&key, id, " ")
 	phases, id := rs.phases.get(c, s)
 	fmt.Fprint(&key, id)
+	faults := make([]*faultSpec, len(rs.faults))
+	for i, r := range rs.faults {
+		faults[i], id = r.get(c, s)
+		fmt.Fprint(&key, " ", id)
+	}
 	if known, ok := rs.cells[key.String()]; ok {
 		return known
 	}
@@ -227,6 +237,9 @@ func (l *loader) cell(rs *readers, c combination, s func() *scope) Cell {
 	if whole {
 		cell.Components = l.place(specs)
 		l.load(&cell, specs, devices, customers)
+		if cell.Components != nil {
+			cell.Faults = l.placeFaults(&cell, faults)
+		}
 	}
 	cell.Expected = cellOverhead + cell.Phases.Warmup + cell.Phases.Measure + min(cell.Phases.Drain, typicalDrain) + cell.Devices.Ramp
 	rs.cells[key.String()] = cell

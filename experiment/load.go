@@ -97,6 +97,7 @@ type loader struct {
 	groups     map[string]NodeGroup
 	matrix     *matrix
 	components []*hclsyntax.Block
+	faults     []*hclsyntax.Block
 	devices    *hclsyntax.Block
 	customers  *hclsyntax.Block
 	phases     *hclsyntax.Block
@@ -163,7 +164,7 @@ func withoutPath(err error, path string) string {
 
 // topBlocks are the kinds of blocks in a file.
 var topBlocks = []string{
-	"component", "customers", "devices", "expect", "experiment", "influxdb", "locals", "node", "notify", "ssh", "variable",
+	"component", "customers", "devices", "expect", "experiment", "fault", "influxdb", "locals", "node", "notify", "ssh", "variable",
 }
 
 // mostBlocks bounds the blocks of one kind, and the entries of all locals.
@@ -180,6 +181,7 @@ func (l *loader) file(body *hclsyntax.Body) {
 	l.static = l.staticLocals()
 	l.nodeBlocks(blocks["node"])
 	l.components = l.componentNames(blocks["component"])
+	l.faults = l.faultNames(blocks["fault"])
 	l.experimentBlock(l.single(blocks, "experiment", true))
 	l.sshBlock(l.single(blocks, "ssh", false))
 	l.influxBlock(l.single(blocks, "influxdb", false))

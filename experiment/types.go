@@ -262,10 +262,12 @@ type Cell struct {
 	Values     []DimensionValue `json:"values"`
 	Phases     Phases           `json:"phases"`
 	// Components are in starting order: each after those it links to.
-	Components []Component   `json:"components"`
-	Devices    Devices       `json:"devices"`
-	Customers  Customers     `json:"customers"`
-	Expected   time.Duration `json:"expected"` // how long the cell should take
+	Components []Component `json:"components"`
+	// Faults are in the order in which they begin.
+	Faults    []Fault       `json:"faults,omitempty"`
+	Devices   Devices       `json:"devices"`
+	Customers Customers     `json:"customers"`
+	Expected  time.Duration `json:"expected"` // how long the cell should take
 }
 
 // Plan is everything that a run will do, decided before it starts.
