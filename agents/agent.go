@@ -18,6 +18,7 @@ import (
 
 	"bela/agents/clock"
 	"bela/agents/component"
+	"bela/agents/fault"
 	"bela/agents/protocol"
 )
 
@@ -59,6 +60,7 @@ type agent struct {
 	Config
 	events     *eventLog
 	components *component.Supervisor
+	faults     *fault.Keeper
 	load       load
 	controller controller
 	instance   string // differs from that of every other agent
@@ -113,6 +115,12 @@ func Serve(ctx context.Context, cfg Config) error {
 		Record:  func(path string) error { return record(cfg.Dir, "cgroup", path) },
 		OnEvent: func(e protocol.ComponentEvent) { a.events.append(protocol.Event{Component: &e}) },
 	})
+	a.faults = fault.New(fault.Options{
+		Dir: cfg.Dir, Self: cfg.Self, Run: cfg.Run, Now: cfg.Clock.Now, Processes: a.components, Logger: cfg.Logger,
+	})
+	if err := fault.UndoAll(ctx, cfg.Dir); err != nil { // what an agent before this one left
+		return fmt.Errorf("undo the faults that are left on this node: %w", err)
+	}
 	a.heard.Store(cfg.Clock.Local())
 
 	var tasks sync.WaitGroup
@@ -207,12 +215,15 @@ func (a *agent) watchLease(ctx context.Context) {
 	}
 }
 
-// halt ends load and components and keeps the books for collection.
+// halt ends faults, load and components and keeps the books for collection.
 func (a *agent) halt(why string) {
 	a.load.stop()
 	a.peers.halt()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
+	if err := a.faults.EndAll(ctx); err != nil {
+		a.log("error", "heal faults: "+err.Error())
+	}
 	if err := a.components.StopAll(ctx); err != nil {
 		a.log("error", "stop components: "+err.Error())
 	}
@@ -224,6 +235,9 @@ func (a *agent) clear(why string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	a.peers.clear()
+	if err := a.faults.EndAll(ctx); err != nil {
+		a.Logger.Error("heal faults", "why", why, "err", err)
+	}
 	if err := a.load.clear(ctx); err != nil {
 		a.Logger.Error("end load", "why", why, "err", err)
 	}

@@ -41,6 +41,12 @@ func (a *agent) handle(ctx context.Context, f protocol.Frame) (any, error) {
 		})
 	case protocol.TypeComponentBooks:
 		return with(f, func(of protocol.ComponentName) (any, error) { return a.components.Books(ctx, of.Name, of.Instance) })
+	case protocol.TypeFaultCheck:
+		return with(f, func(spec protocol.FaultSpec) (any, error) { return nil, a.faults.Check(ctx, spec) })
+	case protocol.TypeFaultBegin:
+		return with(f, func(spec protocol.FaultSpec) (any, error) { return a.faults.Begin(ctx, spec) })
+	case protocol.TypeFaultEnd:
+		return with(f, func(spec protocol.FaultSpec) (any, error) { return a.faults.End(ctx, spec.ID) })
 	case protocol.TypePrepareDevices:
 		return with(f, func(spec protocol.DevicesSpec) (any, error) { return nil, a.load.prepareDevices(spec) })
 	case protocol.TypePrepareCustomers:

@@ -54,7 +54,8 @@ type Supervisor struct {
 	running  map[key]*instance
 	exits    map[key]int // unasked exits so far: a start after one is a restart
 	restarts map[key]int
-	nursery  *nursery // nil while nothing runs
+	faulted  map[key]bool // ended by a fault
+	nursery  *nursery     // nil while nothing runs
 }
 
 // key names an instance on this node.
@@ -78,6 +79,7 @@ func New(o Options) *Supervisor {
 	return &Supervisor{
 		Options: o, groups: groups,
 		running: make(map[key]*instance), exits: make(map[key]int), restarts: make(map[key]int),
+		faulted: make(map[key]bool),
 	}
 }
 
@@ -150,6 +152,7 @@ func (s *Supervisor) launch(k key, spec protocol.ComponentSpec) (*instance, erro
 		s.nursery = newNursery(s.Self, s.Logger)
 	}
 	in := newInstance(s, k, spec)
+	in.again = s.faulted[k]
 	if err := in.start(s.nursery); err != nil {
 		s.quiet()
 		return nil, &protocol.Error{Code: "component_failed", Text: fmt.Sprintf("component %s: %v", k, err), Log: in.log.last()}
@@ -160,6 +163,7 @@ func (s *Supervisor) launch(k key, spec protocol.ComponentSpec) (*instance, erro
 		s.exits[k]--
 		s.restarts[k]++
 	}
+	delete(s.faulted, k)
 	in.restarts = s.restarts[k]
 	s.running[k] = in
 	return in, nil
@@ -173,10 +177,14 @@ func (s *Supervisor) ended(in *instance, told bool) {
 	if s.running[in.key] == in {
 		delete(s.running, in.key)
 	}
-	if told {
+	switch {
+	case in.faulted.Load():
+		s.exits[in.key]++
+		s.faulted[in.key] = true
+	case told:
 		delete(s.exits, in.key)
 		delete(s.restarts, in.key)
-	} else {
+	default:
 		s.exits[in.key]++
 	}
 	s.nursery.forget(in)
@@ -204,13 +212,18 @@ func (s *Supervisor) Stop(ctx context.Context, name string, instance int) error 
 	return in.stop(ctx)
 }
 
-// StopAll ends all instances, the one started last first. It goes on after an
-// error.
+// StopAll ends all instances, the one started last first, and forgets those that
+// ended before. It goes on after an error.
 func (s *Supervisor) StopAll(ctx context.Context) error {
 	var errs []error
 	for _, in := range slices.Backward(s.list()) {
 		errs = append(errs, in.stop(ctx))
 	}
+	s.mu.Lock()
+	clear(s.exits)
+	clear(s.restarts)
+	clear(s.faulted)
+	s.mu.Unlock()
 	return errors.Join(errs...)
 }
 

@@ -59,9 +59,12 @@ type instance struct {
 	booksMu   sync.Mutex        // one asks at a time
 	booked    chan report.Books // a built-in's answers
 	asked     atomic.Bool       // it was told to end
-	life      atomic.Int32      // starting, live or dead
-	exited    chan struct{}     // closed when all is cleared away
-	status    string            // how it ended; read after exited
+	faulted   atomic.Bool       // by a fault: it may be started again
+	paused    atomic.Bool
+	again     bool          // it takes up what an instance left that a fault ended
+	life      atomic.Int32  // starting, live or dead
+	exited    chan struct{} // closed when all is cleared away
+	status    string        // how it ended; read after exited
 
 	usageMu sync.Mutex
 	tree    tree
@@ -134,8 +137,12 @@ func (in *instance) prepare() ([]string, error) {
 		return nil, fmt.Errorf("directory of the cell: %w", err)
 	}
 	in.dir = filepath.Join(cell, in.String())
-	// What an earlier attempt stored must not reach this one.
-	if err := errors.Join(os.RemoveAll(in.dir), os.Mkdir(in.dir, 0o700)); err != nil {
+	// What an earlier attempt stored must not reach this one; what a fault left
+	// behind must, as on a machine where a process is started again.
+	if !in.again {
+		err = os.RemoveAll(in.dir)
+	}
+	if err := errors.Join(err, os.MkdirAll(in.dir, 0o700)); err != nil {
 		return nil, fmt.Errorf("working directory: %w", err)
 	}
 	if err := in.log.open(in.dir + ".log"); err != nil {
@@ -319,6 +326,7 @@ func (in *instance) stop(ctx context.Context) error {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	in.signal(sig)
+	in.resume() // one that is paused would not hear it
 	select {
 	case <-in.exited:
 		return nil

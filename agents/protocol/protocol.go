@@ -62,7 +62,7 @@ type Frame struct {
 // Error is the body of an error response.
 type Error struct {
 	// Code is a stable word: bad_request, deadline, not_ready, component_failed,
-	// connect_failed, busy, internal.
+	// connect_failed, busy, internal, fault_failed.
 	Code string `json:"code"`
 	Text string `json:"text"`
 	// Missing names those that were waited for and did not come.

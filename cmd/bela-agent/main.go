@@ -18,6 +18,7 @@ import (
 	"bela/agents"
 	"bela/agents/clock"
 	"bela/agents/component"
+	"bela/agents/fault"
 	"bela/agents/inspect"
 	"bela/agents/platform"
 )
@@ -63,6 +64,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		return component.Shim(args[1:])
 	case "inspect":
 		return inspect.Main(ctx, args[1:], in, out, version, agents.ListenAddress)
+	case fault.Command:
+		return fault.Main(ctx, args[1:], in, out)
 	case "version":
 		_, err := fmt.Fprintln(out, version)
 		return err
