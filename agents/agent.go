@@ -138,6 +138,9 @@ func Serve(ctx context.Context, cfg Config) error {
 	a.requests.Wait()
 	_ = os.Remove(pidFile)
 	if errors.Is(cause, errLease) {
+		if err := fault.UndoAll(context.WithoutCancel(ctx), cfg.Dir); err != nil {
+			return fmt.Errorf("bela's directory stays, for a fault is left: %w", err)
+		}
 		return removeAll(cfg.Dir)
 	}
 	return nil

@@ -46,6 +46,7 @@ const (
 	exitInUse       = 20
 	exitNoAgent     = 25
 	exitOthersStay  = 24
+	exitFaultLeft   = 26
 )
 
 // spaceForRun is what a node's disk must have beside the agent: logs and
@@ -105,6 +106,8 @@ func explain(node, what string, err error) error {
 		return &nodes.Error{Node: node, Kind: nodes.CommandFailed, Err: fmt.Errorf("%s: %w", what, ErrNoAgent)}
 	case exitOthersStay:
 		return fail(nodes.FileFailed, "look at them and remove them by hand")
+	case exitFaultLeft:
+		return fail(nodes.CommandFailed, "log in as the user that ran the experiment and run bela clean again")
 	}
 	return err
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"bela/agents/fault"
 	"bela/nodes"
 	"bela/nodes/lab"
 	"bela/nodes/sshdtest"
@@ -31,6 +32,12 @@ func TestMain(m *testing.M) {
 			os.Exit(serve(os.Args[3], os.Getenv("BELA_TEST_AGENT")))
 		case "attach":
 			os.Exit(attach(os.Args[3]))
+		case fault.Command:
+			if err := fault.Main(context.Background(), os.Args[2:], os.Stdin, os.Stdout); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
 		case "version":
 			fmt.Println("test")
 			os.Exit(0)
@@ -381,6 +388,48 @@ func TestStopByForce(t *testing.T) {
 		}
 		if left, err = Leftovers(deadline(t), n); err != nil || strings.Contains(strings.Join(left, "\n"), "process") {
 			t.Errorf("left %q: %v", left, err)
+		}
+		if err := Remove(deadline(t), n, RemoveOptions{}); err != nil {
+			t.Error(err)
+		}
+		clean(t, n, dir)
+	})
+}
+
+// A fault that was killed before it could heal is undone by its record, and one
+// that cannot be undone is not passed over in silence.
+func TestStopUndoesFaults(t *testing.T) {
+	onNode(t, func(t *testing.T, tg nodes.Target, dir string) {
+		n := dial(t, tg)
+		started(t, n, "")
+		records := filepath.Join(dir, "run", "faults")
+		left, record := filepath.Join(records, "f1.fill"), filepath.Join(records, "f1.json")
+		write := func(path, text string) {
+			if err := errors.Join(os.MkdirAll(records, 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write(left, "what a fault took of the disk")
+		write(record, `{"files":["`+left+`"]}`)
+		for range 2 {
+			if err := Stop(deadline(t), n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, path := range []string{left, record} {
+			if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("%s is left: %v", path, err)
+			}
+		}
+		write(record, "no record")
+		if err := Remove(deadline(t), n, RemoveOptions{}); err == nil || !strings.Contains(err.Error(), record) {
+			t.Errorf("a fault that cannot be undone: %v", err)
+		}
+		if _, err := os.Stat(record); err != nil {
+			t.Errorf("what would undo it is gone: %v", err)
+		}
+		if err := os.Remove(record); err != nil {
+			t.Fatal(err)
 		}
 		if err := Remove(deadline(t), n, RemoveOptions{}); err != nil {
 			t.Error(err)

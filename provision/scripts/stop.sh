@@ -23,5 +23,17 @@ if [ -n "$pids" ]; then
   say "these processes do not end even when killed:" $pids
   exit 23
 fi
+# What a fault left that was killed before it could heal.
+for record in "$dir"/run/faults/*.json; do
+  { owned && [ -f "$record" ]; } || continue
+  healed=
+  for agent in "$dir"/bin/bela-agent-*; do
+    if [ -x "$agent" ] && "$agent" fault undo -dir "$dir"; then healed=yes; break; fi
+  done
+  if [ -z "$healed" ]; then
+    say "a fault of an experiment is left on the node, and $record says how to undo it"
+    exit 26
+  fi
+done
 ! owned || rm -f -- "$dir/run/agent.sock" "$dir/run/agent.pid"
 exit 0
