@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 
+	"bela/agents/fault"
 	"bela/agents/protocol"
 )
 
@@ -22,7 +23,7 @@ func (a *agent) handle(ctx context.Context, f protocol.Frame) (any, error) {
 	case protocol.TypeReset:
 		a.clear("reset")
 		a.expired.Store(false)
-		return nil, nil
+		return nil, fault.UndoAll(ctx, a.Dir) // what could not be healed must not be part of the next cell
 	case protocol.TypeStartComponent:
 		return with(f, func(spec protocol.ComponentSpec) (any, error) {
 			spec.Bind = listenAddress(spec.Bind, net.InterfaceAddrs)

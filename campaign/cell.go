@@ -47,6 +47,8 @@ type cellRun struct {
 	use     *useMeter
 	notes   []string
 	gaps    map[string]uint64 // events that are lost, by node
+	faults  []*faultRun
+	killed  map[instanceKey]bool // by a fault
 
 	start     int64 // testbed time of the start of load; 0 before
 	window    window
@@ -82,6 +84,9 @@ func (c *cellRun) run(ctx context.Context) error {
 
 // load is the part of a cell's life that an error or an interrupt cuts short.
 func (c *cellRun) load(ctx context.Context) error {
+	if err := c.checkFaults(ctx); err != nil {
+		return err
+	}
 	if err := c.phase(ctx, event.PhaseStart, c.startLimit(), c.startComponents); err != nil {
 		return err
 	}
@@ -95,6 +100,13 @@ func (c *cellRun) load(ctx context.Context) error {
 	if err := c.begin(ctx); err != nil {
 		return err
 	}
+	heal := c.scheduleFaults(ctx)
+	// Before anything is collected, and whatever happened.
+	return first(c.underLoad(ctx), heal())
+}
+
+// underLoad is the part of a cell in which messages are under way.
+func (c *cellRun) underLoad(ctx context.Context) error {
 	if err := c.until(ctx, event.PhaseWarmup, c.window.from-c.start, c.window.from); err != nil {
 		return err
 	}

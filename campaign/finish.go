@@ -41,7 +41,7 @@ func (c *cellRun) drain(ctx context.Context) error {
 		switch {
 		case err != nil && context.Cause(ctx) == nil:
 			return err
-		case err == nil && pending == 0 && left <= 0:
+		case err == nil && pending == 0 && left <= 0 && c.faultsOver():
 			if said != began {
 				c.waiting(event.PhaseDrain)
 			}

@@ -36,7 +36,8 @@ func (c *cellRun) collectHops(ctx context.Context) {
 	books := make(map[instanceKey][]measure.HopBook)
 	var asked []placed
 	for _, p := range c.wiring.components() {
-		if p.spec.Books != nil {
+		// What a fault ended for good is not there to be asked.
+		if p.spec.Books != nil && !c.deadByFault(instanceKey{p.spec.Name, p.spec.Instance}) {
 			asked = append(asked, p)
 		}
 	}
@@ -143,11 +144,18 @@ func (c *cellRun) hopBooks(side string, components ...string) []*measure.HopBook
 		}
 		books := c.hops[instanceKey{p.spec.Name, p.spec.Instance}]
 		var book *measure.HopBook
+		killed := c.killed[instanceKey{p.spec.Name, p.spec.Instance}]
 		if i := slices.IndexFunc(books, func(b measure.HopBook) bool { return b.Side == side }); i >= 0 {
 			book = &books[i]
 			if len(components) > 1 {
 				book.Component = p.spec.Name
 			}
+		}
+		if killed && book == nil {
+			book = new(measure.HopBook)
+		}
+		if killed {
+			book.Incomplete = measure.KilledByFault
 		}
 		all = append(all, book)
 	}

@@ -25,6 +25,8 @@ type loadMeter struct {
 	// away are agents whose seconds are still to come: true while the link is
 	// lost, false while they catch up.
 	away map[string]bool
+	// quiet has the whole seconds, for cells with faults; nil for others.
+	quiet map[int64]*quietSecond
 }
 
 // loadSecond is one second in the making.
@@ -34,6 +36,7 @@ type loadSecond struct {
 	published          int64
 	delivered          int64
 	publishedTotal     int64
+	intended           int64
 	deliveredTotal     int64
 	latency, lateness  measure.Histogram
 }
@@ -61,7 +64,8 @@ func (m *loadMeter) add(node string, s protocol.Sample) []event.Load {
 	second := (s.At - m.start - int64(time.Second)/2) / int64(time.Second)
 	before := m.last[node]
 	m.last[node] = s
-	if s.At < m.start || second < m.emitted {
+	// The one at the start speaks of what was before.
+	if s.At < m.start+int64(time.Second)/2 || second < m.emitted {
 		return nil
 	}
 	sec := m.seconds[second]
@@ -74,8 +78,10 @@ func (m *loadMeter) add(node string, s protocol.Sample) []event.Load {
 		sec.devices += d.Connected
 		sec.publishedTotal += d.Sent
 		sec.published += d.Sent
+		sec.intended += d.Intended
 		if before.Devices != nil {
 			sec.published -= before.Devices.Sent
+			sec.intended -= before.Devices.Intended
 		}
 		if d.Lateness != nil {
 			sec.lateness.Merge(d.Lateness)
@@ -125,6 +131,9 @@ func (m *loadMeter) complete(patience int64) []event.Load {
 		m.emitted = second + 1
 		if sec != nil {
 			delete(m.seconds, second)
+			if m.quiet != nil && sec.reports >= m.agents {
+				m.quiet[second] = &quietSecond{sec.intended, sec.published, sec.delivered, sec.lateness}
+			}
 			out = append(out, m.event(second, sec))
 		}
 	}

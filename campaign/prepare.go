@@ -70,8 +70,11 @@ func (c *cellRun) startInstance(ctx context.Context, p placed) error {
 	state.State, state.Detail = "ready", fmt.Sprintf("pid %d", started.PID)
 	c.emit(state)
 	if limited := p.spec.LimitCPU > 0 || p.spec.LimitMemory > 0; limited && !started.LimitsEnforced {
+		text := fmt.Sprintf("%s-%d on %s: %s", p.spec.Name, p.spec.Instance, p.node, started.LimitsReason)
 		c.mu.Lock()
-		c.limits = append(c.limits, fmt.Sprintf("%s-%d on %s: %s", p.spec.Name, p.spec.Instance, p.node, started.LimitsReason))
+		if !slices.Contains(c.limits, text) { // one that a fault ended is started again
+			c.limits = append(c.limits, text)
+		}
 		c.mu.Unlock()
 	}
 	return nil
@@ -217,6 +220,9 @@ func (c *cellRun) begin(ctx context.Context) error {
 	c.start, c.window = start, w
 	c.startedAt = time.Unix(0, w.from).UTC()
 	c.meter = newLoadMeter(c.cell.Position, len(c.loaders()), c.fanOut(), start, warmup, c.cell.Phases.Measure)
+	if len(c.faults) > 0 {
+		c.meter.quiet = make(map[int64]*quietSecond)
+	}
 	c.use = newUseMeter(w)
 	c.mu.Unlock()
 

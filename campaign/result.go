@@ -44,6 +44,9 @@ func failed(err error) measure.Reason {
 	if lost, ok := errors.AsType[*lostError](err); ok {
 		return measure.Reason{Code: lost.code(), Verdict: measure.Invalid, Text: err.Error()}
 	}
+	if _, ok := errors.AsType[*faultError](err); ok {
+		return measure.Reason{Code: "fault_failed", Verdict: measure.Invalid, Text: err.Error()}
+	}
 	return measure.Reason{Code: "cell_failed", Verdict: measure.Invalid, Text: err.Error()}
 }
 
@@ -135,6 +138,7 @@ func (r *result) latencies() {
 		sec.delivered, sec.latency = s.Latency.Count(), s.Latency
 	}
 	r.series(seconds)
+	r.faults(seconds)
 	cell := &r.out.Cell
 	r.latency, r.thirds = l.Latency, l.Thirds
 	r.out.Latency, r.out.Service, r.out.Lateness, r.out.Slices = l.Latency, l.Service, r.lateness, books
@@ -214,6 +218,7 @@ func (r *result) verdict(failure error) {
 		FirstP50: r.thirds[0].Quantiles().P50, LastP50: r.thirds[2].Quantiles().P50,
 		WarmUp: measure.CheckWarmUp(r.out.Series), LostEvents: r.lostEvents(),
 	}
+	r.apart(&e)
 	cell.Notes = r.notes
 	lost, isLost := errors.AsType[*lostError](failure)
 	switch {
@@ -269,6 +274,7 @@ func Metrics(c measure.Cell) map[string]float64 {
 	} {
 		put(name, v)
 	}
+	putFaults(c, put)
 	for _, u := range c.Components {
 		restarts := float64(u.Restarts)
 		for name, v := range map[string]*float64{"net_in_Bps": u.NetIn, "net_out_Bps": u.NetOut, "restarts": &restarts} {

@@ -105,6 +105,8 @@ type instanceUse struct {
 	memory    []float64 // MiB, in the measured window
 	restarts  int
 	dropped   map[string]int64
+	pid       int
+	earlier   map[string]int64 // dropped by processes that were killed
 }
 
 // useMeter gathers what every instance and every node used.
@@ -140,6 +142,9 @@ func (m *useMeter) add(n event.NodeSample, raw protocol.Sample) {
 	for _, c := range raw.Components {
 		u := m.instance(c.Name, c.Instance)
 		u.restarts = c.Restarts
+		if u.pid != c.PID {
+			u.pid, u.earlier = c.PID, u.dropped
+		}
 		u.cpu = append(u.cpu, measure.Reading{At: raw.At, Value: c.CPUNS})
 		if inside {
 			u.memory = append(u.memory, float64(c.Memory)/mib)
@@ -147,7 +152,7 @@ func (m *useMeter) add(n event.NodeSample, raw protocol.Sample) {
 		if c.Counters != nil {
 			u.in = append(u.in, measure.Reading{At: raw.At, Value: c.Counters.BytesIn})
 			u.out = append(u.out, measure.Reading{At: raw.At, Value: c.Counters.BytesOut})
-			u.dropped = c.Counters.Dropped // also what was dropped outside the window
+			u.dropped = summed(u.earlier, c.Counters.Dropped) // also what was dropped outside the window
 		}
 	}
 	m.health.add(n.Node, inside, n, raw)
@@ -161,6 +166,18 @@ func (m *useMeter) add(n event.NodeSample, raw protocol.Sample) {
 	}
 	use.cpu = append(use.cpu, n.CPU/float64(n.CPUs)/10)
 	use.steal = append(use.steal, n.Steal/float64(n.CPUs)/10)
+}
+
+// summed adds counts up by their names.
+func summed(a, b map[string]int64) map[string]int64 {
+	if len(a) == 0 {
+		return b
+	}
+	all := maps.Clone(a)
+	for name, n := range b {
+		all[name] += n
+	}
+	return all
 }
 
 // components are the rows of components.csv, in the order of the plan.

@@ -114,6 +114,10 @@ func decode(kind Kind, b []byte) (Data, error) {
 		return into[CellFinished](b)
 	case KindMessage:
 		return into[Message](b)
+	case KindFaultStarted:
+		return into[FaultStarted](b)
+	case KindFaultHealed:
+		return into[FaultHealed](b)
 	case KindRunFinished:
 		return into[RunFinished](b)
 	}

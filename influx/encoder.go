@@ -81,6 +81,10 @@ func (e *Encoder) Append(dst []byte, ev event.Event) []byte {
 	case event.Load:
 		ev.Time = cmp.Or(d.At, ev.Time)
 		e.load(&l, ev, &d)
+	case event.FaultStarted:
+		e.fault(&l, ev, &d.Fault, "started", d.Text)
+	case event.FaultHealed:
+		e.fault(&l, ev, &d.Fault, "healed", d.Does+" "+d.Target)
 	case event.CellFinished:
 		e.cells[d.Cell.Position] = e.cellTags(d.Cell)
 		e.cellFinished(&l, ev, &d)

@@ -148,8 +148,9 @@ func TestCardinalityIsBounded(t *testing.T) {
 	}
 	short, long := count(2), count(60)
 	// Five attempts of cells, each with five nodes, four instances, one load,
-	// one summary, two summed instances and three drops; and five nodes outside.
-	if want := 5*(5+4+1+1+2+3) + 5; short != want || long != want {
+	// one summary, two summed instances and three drops; five nodes outside, and
+	// the start and the healing of one fault.
+	if want := 5*(5+4+1+1+2+3) + 5 + 2; short != want || long != want {
 		t.Errorf("%d series for 2 s a cell and %d for 60 s, want %d", short, long, want)
 	}
 }

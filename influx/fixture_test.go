@@ -70,6 +70,14 @@ func (f *fixture) add(d event.Data) {
 
 func (f *fixture) cell(c event.CellRef, seconds int, nodes []event.NodeRef) {
 	f.add(event.CellStarted{Cell: c})
+	fault := event.Fault{
+		Position: c.Position, Name: "far, away", Does: "slow", Target: "iot-1 ↔ worker-1", T: 0.125,
+		Measured: []string{"iot-1: round trip before: 0.1 ms"},
+	}
+	if c.Position == 1 {
+		f.add(event.FaultStarted{Fault: fault, Text: "slow iot-1 ↔ worker-1: delay 50ms", For: 1})
+		f.add(event.FaultHealed{Fault: fault, Lasted: 1})
+	}
 	for t := range seconds {
 		f.second++
 		f.samples(c.Position, t, nodes)

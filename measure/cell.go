@@ -56,6 +56,11 @@ type Cell struct {
 	// component name and reason.
 	DropsByHop map[string]map[string]int64 `json:"drops_by_hop,omitempty"`
 
+	// Faults are what was done to the testbed, and what each cost; FaultDropped are
+	// the deliveries that all of them together cost, nil where that is not known.
+	Faults       []Fault `json:"faults,omitempty"`
+	FaultDropped *int64  `json:"fault_dropped,omitempty"`
+
 	Components []Component `json:"components"`
 	Outcomes   []Outcome   `json:"expectations,omitempty"`
 

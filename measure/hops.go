@@ -88,6 +88,9 @@ const (
 	ReasonDiscarded = "discarded"
 	ReasonHeld      = "held"     // taken, and neither handed on nor dropped when the books were read
 	ReasonNoBook    = "no_books" // followed by ": " and the component without books
+	// KilledByFault says why a book is incomplete, and stands for ReasonNoBook
+	// then: what a component knew is gone with it.
+	KilledByFault = "killed by fault"
 )
 
 // ChargeLosses charges each delivery that CloseLedger counts as dropped to the
@@ -241,7 +244,12 @@ func (c *charging) discards(hop int) bool {
 }
 
 func (c *charging) unknown(hop int) place {
-	return place{2*len(c.chain.Hops) + 1, UnknownHop, ReasonNoBook + ": " + c.chain.Hops[hop].Component}
+	h := &c.chain.Hops[hop]
+	reason := ReasonNoBook
+	if slices.ContainsFunc(h.Books, func(b *HopBook) bool { return b != nil && b.Incomplete == KilledByFault }) {
+		reason = KilledByFault
+	}
+	return place{2*len(c.chain.Hops) + 1, UnknownHop, reason + ": " + h.Component}
 }
 
 // instances are those of a hop that can know of a customer's message, from one

@@ -11,6 +11,8 @@ needs=(
 	"mosquitto mosquitto MQTT against a second broker"
 	"ip iproute2 many hosts on one machine"
 	"nft nftables many hosts on one machine"
+	"iptables iptables faults: a network that is cut"
+	"tc iproute2 faults: a slow network"
 	"tmux tmux dashboard in a real terminal"
 )
 

@@ -27,6 +27,9 @@ type CellResult struct {
 	Lateness *measure.Histogram
 	Devices  []measure.DeviceLedger
 	Series   []measure.Second
+	// Arrived is what customers got in each second of load, of a cell with faults;
+	// nil in it is a second that was not reported.
+	Arrived []*int64
 	// Clocks are the nodes' clocks against the controller's, ClockPairs those of
 	// nodes that messages pass between against each other, with the probes behind
 	// them.
@@ -92,8 +95,8 @@ func (r *Run) WriteCell(c CellResult) error {
 	}
 	relative := filepath.Join("cells", cellName(c.Cell.Position))
 	// Without its summary a directory holds no result, so an old and a new one
-	// never mix; not every result has slices.
-	for _, name := range []string{"summary.json", slicesFile} {
+	// never mix; not every result has slices, or faults.
+	for _, name := range []string{"summary.json", slicesFile, faultsFile} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return r.failed(relative, err)
 		}
@@ -157,6 +160,11 @@ func cellFiles(c CellResult) ([]file, error) {
 	if slices != nil {
 		files = append(files, file{slicesFile, slices})
 	}
+	faults, err := faultFiles(c)
+	if err != nil {
+		return nil, fmt.Errorf("faults: %w", err)
+	}
+	files = append(files, faults...)
 	return append(files, file{"ledger.json.gz", ledger.Bytes()}, file{clocksFile, clocks}, file{"series.csv", series}, file{"summary.json", append(summary, '\n')}), nil
 }
 

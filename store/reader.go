@@ -224,7 +224,10 @@ func (r *Reader) Result(position int) (CellResult, error) {
 	if result.Clocks, result.ClockPairs, err = r.Clocks(position); err != nil {
 		return CellResult{}, err
 	}
-	result.Series, err = r.Series(position)
+	if result.Series, err = r.Series(position); err != nil {
+		return CellResult{}, err
+	}
+	result.Arrived, err = r.Arrivals(position)
 	return result, err
 }
 

@@ -23,7 +23,7 @@ import (
 
 // cellColumns are the columns of cells.csv.
 func cellColumns(dimensions []string) []string {
-	return slices.Concat([]string{"cell", "repetition"}, dimensions, measuredColumns())
+	return slices.Concat([]string{"cell", "repetition"}, dimensions, measuredColumns(), faultColumns())
 }
 
 func measuredColumns() []string {
@@ -98,7 +98,7 @@ func cellRow(c measure.Cell, dimensions []string) []string {
 	} {
 		row = append(row, number(v))
 	}
-	return row
+	return append(row, faultCells(c)...)
 }
 
 // HasLedger says whether a cell came as far as closing its books; without, the

@@ -54,6 +54,10 @@ func (s *state) narrate(e event.Event) []note {
 		ns = s.sayWaiting(d)
 	case event.ComponentState:
 		ns = s.sayComponent(d)
+	case event.FaultStarted:
+		ns = []note{s.sayFault(d)}
+	case event.FaultHealed:
+		ns = []note{s.sayHealed(d)}
 	case event.CellFinished:
 		ns = []note{s.sayResult(d)}
 	case event.Message:

@@ -80,6 +80,7 @@ func printPlan(w io.Writer, p *experiment.Plan) error {
 	if p.Retry > 0 {
 		fmt.Fprintf(w, "  an invalid cell runs again, at most %d times; the time is without that\n", p.Retry)
 	}
+	printFaults(w, p)
 	fmt.Fprintln(w)
 
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

@@ -18,5 +18,6 @@ func runValidate(_ context.Context, a *app, args []string) error {
 	}
 	p := e.Plan()
 	fmt.Fprintf(a.out, "%s is valid: experiment %q, %d cells, about %s\n", rest[0], p.Experiment, len(p.Cells), short(p.Expected))
+	printFaults(a.out, p)
 	return nil
 }
