@@ -11,6 +11,7 @@ import (
 type quietSecond struct {
 	intended, sent int64
 	arrived        int64
+	devices        int // connected at its end
 	lateness       measure.Histogram
 }
 
@@ -70,6 +71,10 @@ func (r *result) apart(e *measure.Evidence) {
 	for t, q := range r.meter.quiet {
 		at := time.Duration(t) * time.Second
 		if at < r.meter.warmup || at >= r.meter.warmup+r.meter.measure || !measure.Quiet(faults, int(t)) {
+			continue
+		}
+		// A device that has not come back yet is what the fault cost, too.
+		if before := r.meter.quiet[t-1]; q.devices < r.cell.Devices.Count || before != nil && before.devices < r.cell.Devices.Count {
 			continue
 		}
 		quiet++

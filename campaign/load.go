@@ -132,7 +132,7 @@ func (m *loadMeter) complete(patience int64) []event.Load {
 		if sec != nil {
 			delete(m.seconds, second)
 			if m.quiet != nil && sec.reports >= m.agents {
-				m.quiet[second] = &quietSecond{sec.intended, sec.published, sec.delivered, sec.lateness}
+				m.quiet[second] = &quietSecond{sec.intended, sec.published, sec.delivered, sec.devices, sec.lateness}
 			}
 			out = append(out, m.event(second, sec))
 		}
