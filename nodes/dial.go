@@ -81,7 +81,7 @@ func (d *dialer) reach(ctx context.Context, p *Pool, i int, via *link) (*ssh.Cli
 	h := d.hops[i]
 	over, err := p.turn(ctx, d.route(i)+h.address())
 	if err != nil {
-		return nil, nil, d.failed(ctx, ctx, i, false, "", err)
+		return nil, nil, d.failed(ctx, ctx, i, stageConnect, "", err)
 	}
 	defer over()
 	attempt, cancel := context.WithTimeout(ctx, d.target.SSH.connectTimeout())
@@ -93,7 +93,7 @@ func (d *dialer) reach(ctx context.Context, p *Pool, i int, via *link) (*ssh.Cli
 		conn, err = via.client.DialContext(attempt, "tcp", h.address())
 	}
 	if err != nil {
-		return nil, nil, d.failed(ctx, attempt, i, false, "", err)
+		return nil, nil, d.failed(ctx, attempt, i, stageConnect, "", err)
 	}
 	heard := newPulse(conn)
 	client, err := d.login(ctx, attempt, i, heard)
@@ -116,13 +116,14 @@ func (d *dialer) login(ctx, attempt context.Context, i int, conn net.Conn) (*ssh
 		return nil, &Error{Node: d.target.Name, Kind: BadConfig, Err: err, Next: "correct key_files in the ssh block"}
 	}
 	defer keys.Close()
-	trusted := false
+	at := stageGreeting
 	config := &ssh.ClientConfig{
 		User: h.user,
 		Auth: []ssh.AuthMethod{ssh.PublicKeys(keys.signers...)},
 		HostKeyCallback: func(name string, remote net.Addr, key ssh.PublicKey) error {
 			err := checker.check(name, remote, key)
-			if trusted = err == nil; trusted {
+			if at = stageHostKey; err == nil {
+				at = stageLogin
 				d.hostKey = ssh.FingerprintSHA256(key) // the last hop's stays
 			}
 			return err
@@ -139,51 +140,9 @@ func (d *dialer) login(ctx, attempt context.Context, i int, conn net.Conn) (*ssh
 		err = attempt.Err()
 	}
 	if err != nil {
-		return nil, d.failed(ctx, attempt, i, trusted, keys.describe(), err)
+		return nil, d.failed(ctx, attempt, i, at, keys.describe(), err)
 	}
 	return ssh.NewClient(c, chans, reqs), nil
-}
-
-// failed sorts an error by what the user has to do about it. trusted says
-// that the host key was accepted, so that what follows is about the login.
-func (d *dialer) failed(ctx, attempt context.Context, i int, trusted bool, keys string, err error) error {
-	h := d.hops[i]
-	e := &Error{Node: d.target.Name, Kind: Unreachable, Err: fmt.Errorf("%s%s: %w", d.role(i), h.address(), err)}
-	var (
-		hostKey *hostKeyError
-		dns     *net.DNSError
-		channel *ssh.OpenChannelError
-		algo    *ssh.AlgorithmNegotiationError
-	)
-	switch {
-	case ctx.Err() != nil:
-		e.Kind, e.Err = Canceled, fmt.Errorf("connecting to %s%s: %w", d.role(i), h.address(), context.Cause(ctx))
-	case errors.As(err, &hostKey):
-		e.Kind, e.Err, e.Next = hostKey.kind, errors.New(d.role(i)+hostKey.text), hostKey.next
-	case attempt.Err() != nil:
-		e.Err = fmt.Errorf("%s%s: no answer within %s", d.role(i), h.address(), d.target.SSH.connectTimeout())
-		e.Next, e.Transient = "check that the machine is up and that no firewall is in between", true
-	case errors.As(err, &dns):
-		e.Transient = dns.IsTemporary || dns.IsTimeout
-		e.Next = "check hosts in the node block, or the alias in ~/.ssh/config"
-	case errors.As(err, &channel):
-		e.Err = fmt.Errorf("%s%s: the jump host %s cannot reach it: %w", d.role(i), h.address(), d.hops[i-1].address(), err)
-		e.Transient = channel.Reason == ssh.ConnectionFailed || channel.Reason == ssh.ResourceShortage
-		e.Next = "check the address as seen from there, and that its sshd allows forwarding"
-	case errors.As(err, &algo):
-		e.Kind, e.Next = Unsupported, "the machine's SSH server is too old or too restricted; update it or its configuration"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		e.Next, e.Transient = "check that an SSH server listens on that port", true
-	case isLinkError(err):
-		e.Next, e.Transient = "check that the machine is up and that its SSH server takes connections", true
-	case trusted:
-		e.Kind = AuthRefused
-		e.Err = fmt.Errorf("%s%s refuses user %s: %s", d.role(i), h.address(), h.user, keys)
-		e.Next = fmt.Sprintf("add one of your public keys to ~%s/.ssh/authorized_keys there, or set user or key_files", h.user)
-	default:
-		e.Next = "check that an SSH server, and no other service, listens on that port"
-	}
-	return e
 }
 
 // role tells a jump host from the node itself.

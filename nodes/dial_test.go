@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -175,12 +176,12 @@ func TestUnreachable(t *testing.T) {
 			closed := tg
 			closed.Host, closed.Port = "127.0.0.1", ln.Addr().(*net.TCPAddr).Port
 			_ = ln.Close()
-			refused(t, closed, nodes.Unreachable, "connection refused", "SSH server listens")
+			refused(t, closed, nodes.PortClosed, "connection refused", "SSH server listens")
 		})
 		t.Run("no such name", func(t *testing.T) {
 			nowhere := tg
 			nowhere.Host = "no-such-host.invalid"
-			refused(t, nowhere, nodes.Unreachable, "no-such-host.invalid")
+			refused(t, nowhere, nodes.NameUnknown, "no-such-host.invalid", "/etc/hosts")
 		})
 		t.Run("silence", func(t *testing.T) {
 			ln, err := net.Listen("tcp4", "127.0.0.1:0") // takes connections, says nothing
@@ -191,7 +192,7 @@ func TestUnreachable(t *testing.T) {
 			silent := tg
 			silent.Host, silent.Port = "127.0.0.1", ln.Addr().(*net.TCPAddr).Port
 			silent.SSH.ConnectTimeout = 200 * time.Millisecond
-			refused(t, silent, nodes.Unreachable, "no answer within 200ms")
+			refused(t, silent, nodes.Unreachable, "took the connection", "no answer within 200ms")
 		})
 		t.Run("another service", func(t *testing.T) {
 			ln, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -211,7 +212,7 @@ func TestUnreachable(t *testing.T) {
 			}()
 			odd := tg
 			odd.Host, odd.Port = "127.0.0.1", ln.Addr().(*net.TCPAddr).Port
-			refused(t, odd, nodes.Unreachable)
+			refused(t, odd, nodes.NotSSH, "no other service")
 		})
 		t.Run("given up", func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -240,7 +241,7 @@ func TestRetriesTransientErrorsOnly(t *testing.T) {
 		}
 		p, busy = through(t, tg, 1)
 		busy.SSH.Retries = -1
-		refused(t, busy, nodes.Unreachable)
+		refused(t, busy, nodes.ConnectionCut, "MaxStartups")
 		if p.count() != 1 {
 			t.Errorf("%d connections with retries off, want 1", p.count())
 		}
@@ -250,8 +251,55 @@ func TestRetriesTransientErrorsOnly(t *testing.T) {
 		if p.count() != 1 {
 			t.Errorf("%d connections with a key that is refused, want 1", p.count())
 		}
+		p, unknown := through(t, tg, 0)
+		refused(t, strictly(unknown, knownHosts(t)), nodes.HostKeyUnknown)
+		p2, changed := through(t, tg, 0)
+		other := sshdtest.WriteKey(t, filepath.Join(t.TempDir(), "k"), sshdtest.NewKey(t)).PublicKey()
+		refused(t, strictly(changed, knownHosts(t, entry(changed, other))), nodes.HostKeyChanged)
+		if p.count() != 1 || p2.count() != 1 {
+			t.Errorf("%d and %d connections with a host key that is not trusted, want 1 each", p.count(), p2.count())
+		}
 	})
 }
+
+// OpenSSH drops logins when too many are under way; a run that starts on many
+// nodes behind one jump host meets that, and must get through.
+func TestMaxStartupsIsWaitedOut(t *testing.T) {
+	noLeaks(t)
+	s := sshdtest.Start(t, sshdtest.Options{Config: []string{"MaxStartups 1:100:1"}})
+	p, tg := through(t, target(t, s), 0)
+	var held net.Conn
+	eventually(t, "the one place for a login", func() bool { // those that looked at the server have to leave it
+		c, err := net.Dial("tcp", s.Addr())
+		if err != nil {
+			return false
+		}
+		greeting := make([]byte, 4)
+		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := io.ReadFull(c, greeting); err != nil || string(greeting) != "SSH-" {
+			_ = c.Close()
+			return false
+		}
+		held = c
+		return true
+	})
+	defer held.Close() //nolint:errcheck // a test's
+	tg.SSH.Retries = 5
+	tg.SSH.Log = slog.New(slog.NewTextHandler(writerFunc(func(b []byte) (int, error) {
+		if !strings.Contains(string(b), string(nodes.ConnectionCut)) {
+			t.Errorf("tried again for another reason: %s", b)
+		}
+		return len(b), held.Close() // the place is free
+	}), nil))
+	dial(t, tg)
+	if p.count() < 2 {
+		t.Errorf("%d connections: the server dropped none", p.count())
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
 // A key that is refused is the most common mistake of all: the text must say
 // which keys were offered and as whom.
@@ -408,14 +456,14 @@ func TestJumpHosts(t *testing.T) {
 
 	wrong := tg
 	wrong.Port, wrong.SSH.Retries = 1, -1
-	refused(t, wrong, nodes.Unreachable, "the jump host "+bastion.Addr()+" cannot reach it")
+	refused(t, wrong, nodes.PortClosed, "the jump host "+bastion.Addr()+" cannot reach it")
 
 	closed := sshdtest.Start(t, sshdtest.Options{Config: []string{"AllowTcpForwarding no"}})
 	closed.Authorize(t, inner.Signer.PublicKey())
 	wrong = tg
 	wrong.SSH.Jump, wrong.SSH.HostKeys = []string{closed.User + "@" + closed.Addr()}, nodes.HostKeysPinned
 	wrong.SSH.Fingerprints = []string{ssh.FingerprintSHA256(closed.HostKey), ssh.FingerprintSHA256(inner.HostKey)}
-	refused(t, wrong, nodes.Unreachable, "allows forwarding")
+	refused(t, wrong, nodes.JumpRefused, "AllowTcpForwarding yes")
 }
 
 // Keys that only the agent has must work, also the key of a file that has a
@@ -531,7 +579,7 @@ Host *
 	refused(t, alias("odd"), nodes.Unsupported, "ProxyCommand", "ProxyJump")
 	wrong := alias("box")
 	wrong.Port = 1 // what is given wins over the file
-	refused(t, wrong, nodes.Unreachable, "127.0.0.1:1")
+	refused(t, wrong, nodes.PortClosed, "127.0.0.1:1")
 	write("config", "Host box\n  Port banana\n")
 	refused(t, alias("box"), nodes.BadConfig, "Port", "banana")
 }

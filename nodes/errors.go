@@ -11,8 +11,21 @@ type Kind string
 
 // The kinds of errors.
 const (
-	// Unreachable: refused, no route, no such name, or no answer in time.
+	// Unreachable: no route, or no answer in time. The machine may be off.
 	Unreachable Kind = "unreachable"
+	// NameUnknown: the host's name has no address.
+	NameUnknown Kind = "name unknown"
+	// PortClosed: the machine is there, and nothing listens on the port.
+	PortClosed Kind = "port closed"
+	// NotSSH: what listens on the port is no SSH server.
+	NotSSH Kind = "no ssh server"
+	// ConnectionCut: the peer, or something in between, hung up before the login
+	// was done, as an SSH server does that has too many logins at once.
+	ConnectionCut Kind = "connection cut"
+	// JumpUnreachable: a jump host cannot be reached itself.
+	JumpUnreachable Kind = "jump host unreachable"
+	// JumpRefused: a jump host takes none of the keys, or forwards nothing.
+	JumpRefused Kind = "jump host refused"
 	// HostKeyUnknown: the policy knows no key for the host.
 	HostKeyUnknown Kind = "host key unknown"
 	// HostKeyChanged: the host shows another key than the known one.
@@ -23,6 +36,8 @@ const (
 	NotLinux Kind = "not linux"
 	// NoSpace: the node's disk is full, or would be.
 	NoSpace Kind = "no space"
+	// NoPermission: the login may not write in bela's directory.
+	NoPermission Kind = "no permission"
 	// LinkLost: the connection was up and died.
 	LinkLost Kind = "link lost"
 	// CommandFailed: a command ended with a status other than 0, or was cut short.

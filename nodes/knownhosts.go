@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/skeema/knownhosts"
 	xknownhosts "golang.org/x/crypto/ssh/knownhosts"
@@ -120,7 +121,7 @@ func withoutMalformed(file string) (text []byte, skipped []string, err error) {
 			return nil, nil, fmt.Errorf("known hosts: %s: %w", file, why)
 		}
 		n, _ := strconv.Atoi(m[1])
-		if err := skip(n, m[2]); err != nil {
+		if err := skip(n, strings.TrimPrefix(m[2], "knownhosts: ")); err != nil {
 			return nil, nil, err
 		}
 		if at, err = temporary(bytes.Join(lines, nil)); err != nil {

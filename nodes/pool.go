@@ -112,7 +112,7 @@ func (p *Pool) seat(ctx context.Context, d *dialer, depth int) (*link, error) {
 	case <-l.ready:
 	case <-ctx.Done():
 		l.leave()
-		return nil, d.failed(ctx, ctx, depth-1, false, "", ctx.Err())
+		return nil, d.failed(ctx, ctx, depth-1, stageConnect, "", ctx.Err())
 	}
 	if l.err == nil {
 		return l, nil

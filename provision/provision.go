@@ -95,7 +95,7 @@ func explain(node, what string, err error) error {
 	case exitForeign:
 		return fail(nodes.BadConfig, "set directory in the ssh block to one that is bela's alone")
 	case exitUnwritable:
-		return fail(nodes.Unsupported, "make it writable for the login, or set directory in the ssh block to another place")
+		return fail(nodes.NoPermission, "make it writable for the login, or set directory in the ssh block to another place")
 	case exitNoExec:
 		return fail(nodes.Unsupported, "set directory in the ssh block to a place where programs may run")
 	case exitToolMissing:

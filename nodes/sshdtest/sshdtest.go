@@ -132,7 +132,10 @@ func (s *Server) run(t testing.TB, path string, o Options) error {
 		"HostKey "+filepath.Join(s.Dir, "host_key"),
 		"AuthorizedKeysFile "+filepath.Join(s.Dir, "authorized_keys"),
 		"PidFile none", "UsePAM no", "StrictModes no", "PermitRootLogin yes", "PasswordAuthentication no",
-		"KbdInteractiveAuthentication no", "MaxStartups 100", "Subsystem sftp internal-sftp", "LogLevel VERBOSE")
+		"KbdInteractiveAuthentication no", "Subsystem sftp internal-sftp", "LogLevel VERBOSE")
+	if !strings.Contains(strings.Join(o.Config, "\n"), "MaxStartups") { // of which the last counts
+		lines = append(lines, "MaxStartups 100")
+	}
 	// The start-up files of the user who runs the tests are none of theirs: a
 	// shell reads them for every command that comes over SSH.
 	env := []string{fmt.Sprintf("HOME=%q", s.Dir)}
