@@ -46,6 +46,7 @@ func (d *dialer) failed(ctx, attempt context.Context, i int, at stage, keys stri
 		notConnected(e, where, err)
 	case isLinkError(err):
 		e.Kind, e.Transient = ConnectionCut, true
+		e.Err = fmt.Errorf("%s hung up before the login was done", where)
 		e.Next = "its SSH server may have too many logins at once (MaxStartups), or keep this address out; its log says which"
 	case at == stageLogin:
 		e.Kind = AuthRefused

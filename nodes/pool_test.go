@@ -116,7 +116,7 @@ func TestPoolLimitsLogins(t *testing.T) {
 	var all sync.WaitGroup
 	for range 20 {
 		all.Go(func() {
-			if _, err := pool.Dial(deadline(t), silent); nodes.KindOf(err) != nodes.Unreachable {
+			if _, err := pool.Dial(deadline(t), silent); nodes.KindOf(err) != nodes.ConnectionCut {
 				t.Errorf("got %v", err)
 			}
 		})

@@ -126,8 +126,10 @@ func failures() map[string]func(t *testing.T) failing {
 		return f
 	}
 	return map[string]func(t *testing.T) failing{
-		"dead-node":    func(t *testing.T) failing { return failing{host: deaf(t), timeout: "300ms"} },
-		"hanging-node": func(t *testing.T) failing { return failing{host: listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }), timeout: "300ms"} },
+		"dead-node": func(t *testing.T) failing { return failing{host: deaf(t), timeout: "300ms"} },
+		"hanging-node": func(t *testing.T) failing {
+			return failing{host: listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }), timeout: "300ms"}
+		},
 		"closed-port":  func(t *testing.T) failing { return failing{host: closedPort(t)} },
 		"unknown-name": func(*testing.T) failing { return failing{host: "no-such-host.invalid"} },
 		"connection-cut": func(t *testing.T) failing {
