@@ -198,6 +198,9 @@ func (v *visit) undoCommand() string {
 	for _, key := range t.SSH.KeyFiles {
 		b.WriteString(" -i " + nodes.Quote(key))
 	}
+	if t.SSH.KnownHosts != "" {
+		b.WriteString(" -o " + nodes.Quote("UserKnownHostsFile="+t.SSH.KnownHosts))
+	}
 	host := t.Host
 	if t.User != "" {
 		host = t.User + "@" + host
@@ -259,6 +262,9 @@ func undo(ctx context.Context, c Config, r *Report, visits []*visit) error {
 func (v *visit) reachForUndo(ctx context.Context, c Config) error {
 	if err := v.reach(ctx); err != nil {
 		return err
+	}
+	if h := v.holder; h != nil {
+		return &nodes.Error{Node: v.target.Name, Kind: nodes.InUse, Err: fmt.Errorf("%s holds it since %s, and would be disturbed", h.For, ago(h.Age)), Next: "wait for that run to end"}
 	}
 	if _, err := v.node.SHA256(ctx, v.undoFile()); errors.Is(err, os.ErrNotExist) {
 		return nil

@@ -100,7 +100,7 @@ func disk(dir string) protocol.Disk {
 	if err := unix.Statfs(at, &st); err != nil {
 		return d
 	}
-	d.Free = int64(st.Bavail) * int64(st.Bsize)
+	d.Free = int64(st.Bavail) * int64(st.Bsize) //nolint:unconvert // 32 bits on 32-bit ARM
 	d.Inodes = int64(st.Ffree)
 	if st.Files == 0 { // btrfs and others have no fixed number
 		d.Inodes = -1

@@ -1,41 +1,33 @@
 package inspect
 
 import (
+	"bufio"
+	"cmp"
+	"encoding/binary"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
-
-	"github.com/prometheus/procfs"
 )
 
 // tcpListen is the state of a listening socket in /proc/net/tcp.
-const tcpListen = 0x0A
+const tcpListen = "0A"
 
-// holder says which process listens on a port; empty where it cannot be seen,
-// as one of another login cannot by any but root.
-func (s *server) holder(port int) string {
-	fs, err := procfs.NewFS(s.Proc)
-	if err != nil {
-		return ""
-	}
+// maxSockets bounds how much of /proc/net/tcp is read; a line has 150 bytes.
+const maxSockets = 32 << 20
+
+// holder says which process listens on a port, so that nothing else can at the
+// host's address; empty where it cannot be seen, as one of another login cannot
+// by any but root.
+func (s *server) holder(host string, port int) string {
 	inodes := make(map[string]bool)
 	uid := ""
-	add := func(sockets procfs.NetTCP) {
-		for _, l := range sockets {
-			if l.St == tcpListen && int(l.LocalPort) == port {
-				inodes[fmt.Sprintf("socket:[%d]", l.Inode)] = true
-				uid = strconv.FormatUint(l.UID, 10)
-			}
-		}
-	}
-	if sockets, err := fs.NetTCP(); err == nil {
-		add(sockets)
-	}
-	if sockets, err := fs.NetTCP6(); err == nil {
-		add(sockets)
+	for _, file := range []string{"net/tcp", "net/tcp6"} {
+		uid = cmp.Or(listeners(filepath.Join(s.Proc, file), net.ParseIP(host), port, inodes), uid)
 	}
 	if len(inodes) == 0 {
 		return ""
@@ -44,6 +36,42 @@ func (s *server) holder(port int) string {
 		return fmt.Sprintf("%s (pid %s, user %s)", printable(s.read(pid+"/comm")), pid, userOf(filepath.Join(s.Proc, pid)))
 	}
 	return "a process of user " + uid
+}
+
+// listeners adds the sockets of a table that are in the way of one at the
+// address, as links to them read, and gives the user of one of them.
+func listeners(table string, ip net.IP, port int, inodes map[string]bool) (uid string) {
+	f, err := os.Open(table)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = f.Close() }()
+	portText := fmt.Sprintf("%04X", port)
+	lines := bufio.NewScanner(io.LimitReader(f, maxSockets))
+	for lines.Scan() {
+		// sl local_address rem_address st queues timer retransmits uid timeout inode
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 10 || fields[3] != tcpListen {
+			continue
+		}
+		if at, p, _ := strings.Cut(fields[1], ":"); p == portText && inTheWay(at, ip) {
+			inodes["socket:["+fields[9]+"]"] = true
+			uid = printable(fields[7])
+		}
+	}
+	return uid
+}
+
+// inTheWay says whether a listener at an address, in the table's hexadecimal,
+// keeps another from one of IPv4. Of other addresses it is not asked exactly:
+// every listener at the port counts.
+func inTheWay(at string, ip net.IP) bool {
+	v4 := ip.To4()
+	if v4 == nil || v4.IsUnspecified() || strings.Trim(at, "0") == "" {
+		return true
+	}
+	// The table has IPv4 addresses, also those within IPv6, in the machine's own order.
+	return strings.HasSuffix(at, fmt.Sprintf("%08X", binary.NativeEndian.Uint32(v4)))
 }
 
 // ownerOf is the first process that has one of the sockets open.

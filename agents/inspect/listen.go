@@ -49,7 +49,7 @@ func (s *server) listen(ctx context.Context, spec protocol.ListenSpec) (protocol
 			one.Error = err.Error()
 			one.Code = whyNot(err)
 			if n, err := strconv.Atoi(port); err == nil && one.Code == protocol.ListenTaken {
-				one.Holder = s.holder(n)
+				one.Holder = s.holder(s.ListenAddress(host), n)
 			}
 			l.Listeners = append(l.Listeners, one)
 			continue

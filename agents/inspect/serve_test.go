@@ -80,6 +80,12 @@ func TestInspect(t *testing.T) {
 // named, or the operator has to search.
 func TestListenNamesTheHolder(t *testing.T) {
 	holder, port := holdPort(t, "127.0.0.1")
+	// Another address's port is not in the way.
+	if ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.2", port)); err != nil {
+		t.Error(err)
+	} else {
+		defer func() { _ = ln.Close() }()
+	}
 	l := ask[protocol.Listening](t, converse(t, nil), protocol.TypeListen,
 		protocol.ListenSpec{Token: token, Addresses: []string{net.JoinHostPort("127.0.0.1", port), "192.0.2.1:9", "127.0.0.1:0"}}).Listeners
 	if l[0].Code != protocol.ListenTaken || !strings.Contains(l[0].Holder, "(pid "+strconv.Itoa(holder)+", user ") {
