@@ -181,7 +181,7 @@ func TestPlanted(t *testing.T) {
 	for _, want := range []struct{ node, check, what string }{
 		{"worker-1", "ports", fmt.Sprintf("port 1883, where broker/1 would listen, is taken by doctor.test (pid %d, user ", holder)},
 		{"iot-2", "clock", "ahead of the controller's"},
-		{"customer-1", "login", "unreachable"},
+		{"customer-1", "login", "connection refused"},
 		{"iot-1", "left-overs", "left by an earlier run"},
 		{"iot-1", "reachability", "1 ways from here were not tried"},
 	} {
