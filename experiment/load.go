@@ -179,6 +179,7 @@ func (l *loader) file(body *hclsyntax.Body) {
 	l.variableBlocks(blocks["variable"])
 	l.localBlocks(blocks["locals"])
 	l.static = l.staticLocals()
+	l.sensitiveVariables(body)
 	l.nodeBlocks(blocks["node"])
 	l.components = l.componentNames(blocks["component"])
 	l.faults = l.faultNames(blocks["fault"])
