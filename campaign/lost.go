@@ -121,7 +121,7 @@ func (r *runner) replace(ctx context.Context, old *member, spare nodes.Target, p
 	t := r.testbed
 	was := spare.Name
 	spare.Name, spare.Group, spare.Role = old.target.Name, old.target.Group, old.target.Role
-	fresh := &member{target: spare, meter: nodeMeter{node: spare.Name}}
+	fresh := &member{target: spare, pool: old.pool, meter: nodeMeter{node: spare.Name}}
 	if err := t.openMember(ctx, fresh, r.Agents); err != nil {
 		t.retire(fresh)
 		return err
