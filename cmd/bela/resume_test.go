@@ -65,7 +65,7 @@ type drill struct {
 	t       *testing.T
 	dir     string
 	file    string
-	args    []string // of run and resume
+	args    []string      // of run and resume
 	span    time.Duration // kills come within it
 	moments []time.Duration
 	out     []byte // of the last process
