@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,8 +37,9 @@ type Server struct {
 	// Dir is where the server's files are.
 	Dir string
 
-	cmd *exec.Cmd
-	log *lockedBuffer
+	cmd   *exec.Cmd
+	ended <-chan struct{} // closed when the server has ended
+	log   *lockedBuffer
 }
 
 // Options change the server's configuration.
@@ -151,7 +153,7 @@ func (s *Server) run(t testing.TB, path string, o Options) error {
 	s.cmd = exec.Command(path, "-D", "-e", "-f", config)
 	s.cmd.Stderr = s.log
 	s.cmd.WaitDelay = 5 * time.Second // sessions hold the log open
-	if err := s.cmd.Start(); err != nil {
+	if err := s.launch(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -161,6 +163,26 @@ func (s *Server) run(t testing.TB, path string, o Options) error {
 		return err
 	}
 	return nil
+}
+
+// launch starts the server so that it cannot outlive the tests, however they
+// end: the kernel kills it with the thread that forked it, which is therefore
+// kept until it has ended.
+func (s *Server) launch() error {
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	cmd, ended := s.cmd, make(chan struct{})
+	s.ended = ended
+	go func() {
+		runtime.LockOSThread()
+		defer close(ended)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // killed
+		}
+	}()
+	return <-started
 }
 
 // await waits until the server greets.
@@ -213,7 +235,7 @@ func (s *Server) Stop() {
 		return
 	}
 	s.signalAll(syscall.SIGKILL)
-	_ = s.cmd.Wait() // killed
+	<-s.ended
 	s.cmd = nil
 }
 
