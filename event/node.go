@@ -4,7 +4,9 @@ package event
 const (
 	NodeConnecting = "connecting"
 	NodeConnected  = "connected"
-	NodeReady      = "ready" // its agent answers
+	// NodePushing: its agent is on the way; the detail says how far.
+	NodePushing = "pushing"
+	NodeReady   = "ready" // its agent answers
 	// NodeLinkLost: nothing is heard of the node; it is tried again, and what goes
 	// on there goes on.
 	NodeLinkLost = "link_lost"

@@ -57,7 +57,17 @@ func (n *Node) Facts(ctx context.Context) (Facts, error) {
 		}
 		return Facts{}, err
 	}
-	f, err := parseFacts(res.Stdout)
+	return n.ReadFacts(res.Stdout)
+}
+
+// FactsScript is the script that Facts runs, a POSIX shell's, with bela's
+// directory as its argument: for a caller that runs it together with others.
+func FactsScript() string { return factsScript }
+
+// ReadFacts reads what FactsScript printed on this node. A node that is not
+// Linux is a NotLinux error.
+func (n *Node) ReadFacts(text []byte) (Facts, error) {
+	f, err := parseFacts(text)
 	if err != nil {
 		return Facts{}, n.fail(CommandFailed, fmt.Errorf("asking for facts: %w", err), "", false)
 	}

@@ -301,12 +301,25 @@ func (n *Node) Directory(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if dir, err = directoryUnder(home, n.target.Directory); err != nil {
+	return n.DirectoryAt(home)
+}
+
+// DirectoryAt is Directory for a login whose home directory is known, and saves
+// asking for it.
+func (n *Node) DirectoryAt(home string) (string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.directory != "" {
+		return n.directory, nil
+	}
+	if !path.IsAbs(home) {
+		return "", n.fail(BadConfig, fmt.Errorf("the home directory is %q", oneLine(home)), "", false)
+	}
+	dir, err := directoryUnder(home, n.target.Directory)
+	if err != nil {
 		return "", n.fail(BadConfig, err, "correct directory in the ssh block", false)
 	}
-	n.mu.Lock()
 	n.directory = dir
-	n.mu.Unlock()
 	return dir, nil
 }
 

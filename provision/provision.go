@@ -68,11 +68,15 @@ func scriptWith(ctx context.Context, n *nodes.Node, env map[string]string, what,
 	if err != nil {
 		return nodes.Result{}, err
 	}
+	launch, err := scripts.ReadFile("scripts/launch.sh")
+	if err != nil {
+		return nodes.Result{}, err
+	}
 	text, err := scripts.ReadFile("scripts/" + name)
 	if err != nil {
 		return nodes.Result{}, err
 	}
-	command := nodes.Script(what, "dir=$1\n"+string(common)+string(text), append([]string{dir}, args...)...)
+	command := nodes.Script(what, "dir=$1\n"+string(common)+string(launch)+string(text), append([]string{dir}, args...)...)
 	command.Env = env
 	res, err := n.Run(ctx, command)
 	if err == nil {
@@ -118,6 +122,15 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 // an agent for, room on the disk, and a directory where programs may be written
 // and run. It leaves nothing behind. The errors of all that is wrong are joined.
 func Check(ctx context.Context, n *nodes.Node, f nodes.Facts, source Source) error {
+	var found error
+	if f.OS == "Linux" {
+		_, found = script(ctx, n, "check bela's directory", "check.sh")
+	}
+	return errors.Join(fit(n, f, source), found)
+}
+
+// fit says whether a machine with these facts can take an agent.
+func fit(n *nodes.Node, f nodes.Facts, source Source) error {
 	var errs []error
 	fail := func(kind nodes.Kind, next, format string, args ...any) {
 		errs = append(errs, &nodes.Error{Node: n.Name(), Kind: kind, Err: fmt.Errorf(format, args...), Next: next})
@@ -136,10 +149,6 @@ func Check(ctx context.Context, n *nodes.Node, f nodes.Facts, source Source) err
 	if f.DiskFree < need {
 		fail(nodes.NoSpace, "free some space there, or set directory in the ssh block to another disk",
 			"the disk of bela's directory has %d MiB left, %d are needed", f.DiskFree>>20, need>>20)
-	}
-	if f.OS == "Linux" {
-		_, err := script(ctx, n, "check bela's directory", "check.sh")
-		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

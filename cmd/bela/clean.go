@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"bela/campaign"
 	"bela/experiment"
+	"bela/nodes"
 	"bela/provision"
 )
 
@@ -18,24 +18,31 @@ func runClean(ctx context.Context, a *app, args []string) error {
 		return err
 	}
 	return a.onNodes(ctx, file, rest[0], func(ctx context.Context, _ *experiment.Plan, found []reached) error {
-		var errs []error
-		for _, n := range found {
+		removed := make([][]string, len(found))
+		index := make([]int, len(found))
+		for i := range index {
+			index[i] = i
+		}
+		err := nodes.Each(ctx, index, atOnce, func(ctx context.Context, i int) (err error) {
+			n := found[i]
 			if n.err != nil {
-				continue // reported by the caller
+				return nil // reported by the caller
 			}
-			left, err := provision.Leftovers(ctx, n.node)
-			if err == nil {
+			if removed[i], err = provision.Leftovers(ctx, n.node); err == nil {
 				err = provision.Remove(ctx, n.node, provision.RemoveOptions{})
 			}
-			if err != nil {
-				errs = append(errs, err)
+			found[i].err = err
+			return err
+		})
+		for i, n := range found {
+			if n.err != nil {
 				continue
 			}
-			fmt.Fprintf(a.out, "%s: clean, %d things removed\n", n.target.Name, len(left))
-			for _, what := range left {
+			fmt.Fprintf(a.out, "%s: clean, %d things removed\n", n.target.Name, len(removed[i]))
+			for _, what := range removed[i] {
 				fmt.Fprintf(a.out, "  %s\n", what)
 			}
 		}
-		return withStatus(campaign.Unreachable, errors.Join(errs...))
+		return withStatus(campaign.Unreachable, err)
 	})
 }

@@ -32,6 +32,8 @@ type Binary struct {
 	Size   int64
 	// Open gives the executable; the caller closes it.
 	Open func() (io.ReadCloser, error)
+	// OpenPacked gives it as a zstd file; nil where there is none.
+	OpenPacked func() (io.ReadCloser, error)
 }
 
 // Index lists the executables in dist; pack writes it.
@@ -90,6 +92,8 @@ func find(dir fs.FS, goarch string, goarm int) (Binary, error) {
 		}
 		return Binary{SHA256: e.SHA256, Size: e.Size, Open: func() (io.ReadCloser, error) {
 			return openPacked(dir, path.Clean(e.File))
+		}, OpenPacked: func() (io.ReadCloser, error) {
+			return dir.Open(path.Clean(e.File))
 		}}, nil
 	}
 	return Binary{}, missing

@@ -1,0 +1,335 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"bela/nodes"
+	"bela/provision/agentbin"
+)
+
+// The limits of a Depot. Each node's time counts from its own turn.
+const (
+	maxChecks  = 64 // nodes looked at, or started on, at once
+	maxUploads = 8  // agents on their way at once
+
+	checkLimit = time.Minute
+	// A node that takes nothing for a while lets others go first, and later on
+	// is given up.
+	uploadYield = 2 * time.Second
+	uploadStall = 30 * time.Second
+	// placeLimit is for the node to check and place what it has got.
+	placeLimit = time.Minute
+)
+
+// progressEvery is the time between two notes of how far an upload is.
+const progressEvery = 250 * time.Millisecond
+
+// probeBlocks is what the rate of a link is measured with, in blocks.
+const (
+	blockSize   = 64 << 10
+	probeBlocks = 4
+)
+
+// Depot brings agents to many nodes, side by side and under limits, and holds
+// each of them in memory once.
+type Depot struct {
+	source  Source
+	checks  chan struct{}
+	uploads chan struct{}
+
+	mu     sync.Mutex
+	cargos map[string]*cargo // by SHA-256
+}
+
+// NewDepot makes a Depot of the agents that source gives.
+func NewDepot(source Source) *Depot {
+	return &Depot{source: source, checks: make(chan struct{}, maxChecks), uploads: make(chan struct{}, maxUploads), cargos: map[string]*cargo{}}
+}
+
+// Watch is told what happens to a node on its way; nil functions are not called.
+type Watch struct {
+	// Looked is called when the node has said what it is.
+	Looked func(nodes.Facts)
+	// Pushing says how much of the agent has gone, of how much, in bytes as they
+	// go over the link, a few times a second.
+	Pushing func(done, all int64)
+	// Note is told what went another way than planned, and why.
+	Note func(text string)
+}
+
+// Opened is a node whose agent runs.
+type Opened struct {
+	Facts nodes.Facts
+	// Agent is its path on the node.
+	Agent string
+	// Moved is how much of the agent went to the node, in bytes as they went over
+	// the link: 0 where it was there already, and less than its size where it
+	// was compressed. Way says how: "", "plain", "gzip", "zstd" or "sftp".
+	Moved int64
+	Way   string
+	// Begun says that something was put on the node, for Remove to take off again;
+	// true also where Open failed later.
+	Begun bool
+	// Conn is the conversation with the agent, as Attach gives it.
+	Conn io.ReadWriteCloser
+}
+
+// Open makes a node ready: it looks what is there, puts the agent on it where it
+// is missing, starts it and reaches it, all in one session where nothing fails.
+// The agent is taken from the Depot, not from o. Where another agent runs
+// there the error is InUse.
+func (d *Depot) Open(ctx context.Context, n *nodes.Node, o StartOptions, w Watch) (Opened, error) {
+	if o.Run == "" || o.Lease <= 0 || o.Keep < 0 {
+		return Opened{}, &nodes.Error{Node: n.Name(), Kind: nodes.BadConfig, Err: errors.New("start the agent: run and lease are needed")}
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = defaultStartTimeout
+	}
+	var opened Opened
+	v, err := d.look(ctx, n, o.Env)
+	if err != nil {
+		return opened, err
+	}
+	// The session is the agent's conversation in the end; before that it closes.
+	defer func() {
+		if opened.Conn == nil {
+			_ = v.conn.Close()
+		}
+	}()
+	opened.Facts = v.facts
+	if w.Looked != nil {
+		w.Looked(v.facts)
+	}
+	if err := v.fit(d.source); err != nil {
+		return opened, err
+	}
+	cargo, err := d.cargo(n, v.facts)
+	if err != nil {
+		return opened, err
+	}
+	dir, err := n.Directory(ctx)
+	if err != nil {
+		return opened, err
+	}
+	opened.Agent = path.Join(dir, "bin", "bela-agent-"+cargo.bin.SHA256[:16])
+	opened.Begun = true
+	if v.agents[opened.Agent] != cargo.bin.SHA256 {
+		opened.Way, opened.Moved, err = d.push(ctx, v, cargo, opened.Agent, w)
+		if again, ok := errors.AsType[*badCopyError](err); ok {
+			if w.Note != nil {
+				w.Note(again.Error() + "; copying it by SFTP")
+			}
+			if v, err = d.copyOver(ctx, v, cargo, opened.Agent, o.Env); err == nil {
+				opened.Way, opened.Moved = "sftp", cargo.bin.Size
+			}
+		}
+		if err != nil {
+			return opened, err
+		}
+	}
+	o.Agent = opened.Agent
+	opened.Conn, err = d.start(ctx, v, o)
+	return opened, err
+}
+
+// take waits for one of limited places.
+func take(ctx context.Context, n *nodes.Node, places chan struct{}, what string) (func(), error) {
+	select {
+	case places <- struct{}{}:
+		return sync.OnceFunc(func() { <-places }), nil
+	case <-ctx.Done():
+		return nil, &nodes.Error{Node: n.Name(), Kind: nodes.Canceled, Err: fmt.Errorf("waiting for a turn to %s: %w", what, context.Cause(ctx))}
+	}
+}
+
+func (d *Depot) look(ctx context.Context, n *nodes.Node, env map[string]string) (*visit, error) {
+	done, err := take(ctx, n, d.checks, "look at the node")
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, fmt.Errorf("%s: no answer within %v", visitName, checkLimit))
+	defer cancel()
+	return begin(ctx, n, env)
+}
+
+func (d *Depot) start(ctx context.Context, v *visit, o StartOptions) (io.ReadWriteCloser, error) {
+	done, err := take(ctx, v.node, d.checks, "start the agent")
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return v.start(ctx, o)
+}
+
+// cargo gives the agent for a machine.
+func (d *Depot) cargo(n *nodes.Node, f nodes.Facts) (*cargo, error) {
+	bin, err := d.source(f.GOARCH, f.GOARM)
+	if err != nil {
+		return nil, &nodes.Error{Node: n.Name(), Kind: nodes.Unsupported, Err: err}
+	}
+	if len(bin.SHA256) != 64 {
+		return nil, &nodes.Error{Node: n.Name(), Kind: nodes.BadConfig, Err: fmt.Errorf("the agent's hash %q is no SHA-256", bin.SHA256)}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.cargos[bin.SHA256]
+	if c == nil {
+		c = newCargo(bin)
+		d.cargos[bin.SHA256] = c
+	}
+	return c, nil
+}
+
+// badCopyError is a copy that did not arrive as it left.
+type badCopyError struct{ node, why string }
+
+func (e *badCopyError) Error() string {
+	return fmt.Sprintf("node %s: the agent did not arrive whole: %s", e.node, e.why)
+}
+
+// push sends the agent in the visit's session, in the way that its link's rate
+// calls for, and says how and how many bytes.
+func (d *Depot) push(ctx context.Context, v *visit, c *cargo, agent string, w Watch) (way string, moved int64, err error) {
+	done, err := take(ctx, v.node, d.uploads, "get the agent")
+	if err != nil {
+		return "", 0, err
+	}
+	defer done()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	yield := newWatchdog(uploadYield, done)
+	defer yield.stop()
+	stall := newWatchdog(uploadStall, func() { cancel(fmt.Errorf("the upload of the agent has not moved for %v", uploadStall)) })
+	defer stall.stop()
+	err = v.during(ctx, func() error {
+		plain, err := c.load()
+		if err != nil {
+			return &nodes.Error{Node: v.node.Name(), Kind: nodes.BadConfig, Err: err, Next: "run make build"}
+		}
+		rate, err := v.probe(plain)
+		if err != nil {
+			return err
+		}
+		way = choose(rate, c.bin.OpenPacked != nil, v.has)
+		text, err := c.as(way)
+		if err != nil {
+			return &nodes.Error{Node: v.node.Name(), Kind: nodes.BadConfig, Err: err, Next: "run make build"}
+		}
+		moved = int64(len(text))
+		last := time.Now()
+		err = v.send(way, text, c.bin.SHA256, agent, func(done int64) {
+			yield.moved()
+			stall.moved()
+			if now := time.Now(); w.Pushing != nil && now.Sub(last) >= progressEvery {
+				last = now
+				w.Pushing(done, moved)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		done() // all is on its way: what is left is the node's own work
+		stall.stop()
+		limit := time.AfterFunc(placeLimit, func() { cancel(fmt.Errorf("the node did not check the agent within %v", placeLimit)) })
+		defer limit.Stop()
+		return v.placed(c, agent)
+	})
+	return way, moved, err
+}
+
+// probe measures the rate of the link in bytes a second, its latency included; a
+// short file is not worth it.
+func (v *visit) probe(text []byte) (float64, error) {
+	const size = probeBlocks * blockSize
+	if len(text) < 4*size {
+		return slowLink, nil
+	}
+	begin := time.Now()
+	if err := v.say("probe " + strconv.Itoa(probeBlocks)); err != nil {
+		return 0, err
+	}
+	if _, err := v.conn.Write(text[:size]); err != nil {
+		return 0, v.ended(err)
+	}
+	switch line, err := v.line(); {
+	case err != nil:
+		return 0, v.ended(err)
+	case line != "probed":
+		return 0, v.odd("its dd does not read full blocks")
+	}
+	return size / time.Since(begin).Seconds(), nil
+}
+
+// send sends the bytes. An error of writing is not told where the node has said
+// why it takes no more: placed reads that.
+func (v *visit) send(way string, text []byte, sum, agent string, moved func(int64)) error {
+	if err := v.say(fmt.Sprintf("put %s %d %d %s", way, len(text)/blockSize, len(text)%blockSize, sum), agent, controller()); err != nil {
+		return v.ended(err)
+	}
+	switch line, err := v.line(); {
+	case err != nil:
+		return explain(v.node.Name(), "make bela's directory", err)
+	case line != "go":
+		return v.odd(fmt.Sprintf("it says %q instead of taking the agent", oneLine(line)))
+	}
+	for at := 0; at < len(text); {
+		k, err := v.conn.Write(text[at:min(at+blockSize, len(text))])
+		at += k
+		if err != nil {
+			if nodes.KindOf(err) == nodes.LinkLost {
+				return err
+			}
+			return nil
+		}
+		moved(int64(at))
+	}
+	return nil
+}
+
+// placed reads what became of the bytes.
+func (v *visit) placed(c *cargo, agent string) error {
+	line, err := v.line()
+	if err != nil {
+		return explain(v.node.Name(), "place the agent", err)
+	}
+	switch word, rest, _ := strings.Cut(line, " "); word {
+	case "placed":
+		return nil
+	case "unfit":
+		return &nodes.Error{Node: v.node.Name(), Kind: nodes.Unsupported, Err: fmt.Errorf("the agent for %s does not run there: %s",
+			agentbin.Platform(v.facts.GOARCH, v.facts.GOARM), oneLine(rest)), Next: "check the node's architecture, and that its disk is not mounted noexec"}
+	case "full":
+		return &nodes.Error{Node: v.node.Name(), Kind: nodes.NoSpace, Err: fmt.Errorf("%s has %d bytes, and the disk is full", agent, c.bin.Size),
+			Next: "free some space there, or set directory to another disk"}
+	case "bad":
+		return &badCopyError{v.node.Name(), fmt.Sprintf("its SHA-256 is %s there instead of %s", oneLine(rest), c.bin.SHA256)}
+	}
+	return v.odd(fmt.Sprintf("it says %q after the upload", oneLine(line)))
+}
+
+// copyOver is the way for nodes whose own tools do not do: SFTP, and a new visit.
+func (d *Depot) copyOver(ctx context.Context, v *visit, c *cargo, agent string, env map[string]string) (*visit, error) {
+	_ = v.conn.Close()
+	done, err := take(ctx, v.node, d.uploads, "get the agent")
+	if err != nil {
+		return v, err
+	}
+	defer done()
+	if err := upload(ctx, v.node, c.bin, agent); err != nil {
+		return v, err
+	}
+	again, err := d.look(ctx, v.node, env)
+	if err != nil {
+		return v, err
+	}
+	return again, nil
+}

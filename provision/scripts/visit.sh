@@ -1,0 +1,84 @@
+# All that a node needs on its way to a running agent, in one session: it tells
+# what it is and what it has, and then does what the lines of its input say. Its
+# input is read byte by byte or by dd in full blocks: nothing is read too far.
+
+# sum FILE prints the SHA-256. OpenSSL has it in hardware on many machines.
+sum() {
+  got=
+  if command -v openssl >/dev/null 2>&1; then
+    got=$(openssl dgst -sha256 -r <"$1" 2>/dev/null) && got=${got%% *}
+  fi
+  if [ "${#got}" != 64 ]; then
+    got=$(sha256sum <"$1" 2>/dev/null) && got=${got%% *}
+  fi
+  [ "${#got}" = 64 ] || got=-
+  echo "$got"
+}
+
+# take BLOCKS REST prints so many blocks of 64 KiB and bytes of the input.
+take() {
+  dd bs=65536 count="$1" iflag=fullblock 2>/dev/null || return
+  [ "$2" = 0 ] || dd bs="$2" count=1 iflag=fullblock 2>/dev/null
+}
+
+# put HOW BLOCKS REST SUM receives the agent beside its place, checks it and puts
+# it there. The next lines are its path and who sends it.
+put() {
+  IFS= read -r agent && IFS= read -r who || exit 0
+  prepare "$dir" "$who" file "$agent" || exit
+  temporary=$agent.upload-$$
+  echo go
+  case $1 in
+    plain) take "$2" "$3" >"$temporary" ;;
+    gzip) take "$2" "$3" | gzip -dc >"$temporary" 2>/dev/null ;;
+    zstd) take "$2" "$3" | zstd -dcq >"$temporary" 2>/dev/null ;;
+  esac
+  got=$(sum "$temporary")
+  if [ "$got" != "$4" ]; then
+    free=$(df -Pk -- "$dir" 2>/dev/null | awk 'NR == 2 { print $4 }')
+    rm -f -- "$temporary"
+    if [ "${free:-64}" -lt 64 ]; then echo full; else echo "bad $got"; fi
+    exit 0
+  fi
+  chmod 700 -- "$temporary" && mv -f -- "$temporary" "$agent" || exit 11
+  temporary=
+  if words=$("$agent" version 2>&1 </dev/null); then echo placed; else echo "unfit $(oneline "$words")"; fi
+}
+
+oneline() (
+  set -f
+  set -- $1
+  echo "$*"
+)
+
+temporary=
+trap '[ -z "$temporary" ] || rm -f -- "$temporary"' EXIT
+trap 'exit 1' HUP INT TERM
+
+facts "$dir" </dev/null
+problem=$(check 2>&1 </dev/null)
+echo "check=$? $(oneline "$problem")"
+! words=$(holder) || echo "running=$words"
+for tool in gzip zstd; do
+  ! command -v "$tool" >/dev/null 2>&1 || echo "has=$tool"
+done
+if owned; then
+  for file in "$dir"/bin/bela-agent-????????????????; do
+    [ ! -f "$file" ] || echo "agent=$(sum "$file") $file"
+  done
+fi
+echo end
+
+while read -r verb one two three four; do
+  case $verb in
+    probe) dd of=/dev/null bs=65536 count="$one" iflag=fullblock 2>/dev/null && echo probed ;;
+    put) put "$one" "$two" "$three" "$four" ;;
+    start)
+      IFS= read -r agent && IFS= read -r run && IFS= read -r who || exit 0
+      start_agent "$agent" "$run" "$one" "$two" "$three" "$who"
+      echo started
+      exec "$agent" attach -dir "$dir"
+      ;;
+    *) exit 0 ;;
+  esac
+done
