@@ -164,6 +164,11 @@ func (t *testbed) converse(ctx context.Context, m *member, from client.Options) 
 	if err != nil {
 		return protocol.Welcome{}, err
 	}
+	return t.converseOver(ctx, m, conn, from)
+}
+
+// converseOver begins the conversation over a connection to the agent.
+func (t *testbed) converseOver(ctx context.Context, m *member, conn io.ReadWriteCloser, from client.Options) (protocol.Welcome, error) {
 	c, welcome, err := client.Open(ctx, conn, client.Options{
 		Run: t.run, After: from.After, New: from.New, Now: controllerClock,
 		OnEvent: func(e protocol.Event) { t.onEvent(m, e) },

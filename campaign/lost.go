@@ -12,6 +12,7 @@ import (
 	"bela/experiment"
 	"bela/measure"
 	"bela/nodes"
+	"bela/provision"
 	"bela/store"
 )
 
@@ -122,7 +123,7 @@ func (r *runner) replace(ctx context.Context, old *member, spare nodes.Target, p
 	was := spare.Name
 	spare.Name, spare.Group, spare.Role = old.target.Name, old.target.Group, old.target.Role
 	fresh := &member{target: spare, pool: old.pool, meter: nodeMeter{node: spare.Name}}
-	if err := t.openMember(ctx, fresh, r.Agents); err != nil {
+	if err := t.openMember(ctx, fresh, provision.NewDepot(r.Agents), r.Agents); err != nil {
 		t.retire(fresh)
 		return err
 	}

@@ -12,13 +12,11 @@ import (
 	"bela/provision"
 )
 
-// bringUp starts the agent that has been pushed. Where the run goes on, it looks
-// first for one that outlived its controller.
+// bringUp starts the agent that has been pushed, unless one of this run outlived
+// its controller and is taken over.
 func (t *testbed) bringUp(ctx context.Context, m *member) error {
-	if t.resumed {
-		if taken, err := t.takeOver(ctx, m); taken || err != nil {
-			return err
-		}
+	if taken, err := t.takeOver(ctx, m); taken || err != nil {
+		return err
 	}
 	return t.start(ctx, m)
 }

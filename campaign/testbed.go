@@ -26,6 +26,10 @@ const (
 // fanOut bounds how many nodes are worked on at once.
 const fanOut = 16
 
+// releases bounds how many nodes are cleaned at once: they do the work, and one
+// that does not answer should keep nobody.
+const releases = 64
+
 // member is a node of the testbed with its agent.
 type member struct {
 	target nodes.Target
@@ -68,13 +72,14 @@ type testbed struct {
 	absence absence
 }
 
-// open connects every node and brings up its agent, side by side. On an error it
-// reports every node that failed; the caller releases what is open.
+// open connects every node and brings up its agent, side by side: connections,
+// checks and uploads each keep limits of their own, and every wait of a node has
+// its own deadline, so that none waits for another that does not answer. On an
+// error it reports every node that failed; the caller releases what is open.
 func (t *testbed) open(ctx context.Context, source provision.Source) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, openLimit, fmt.Errorf("opening the testbed took longer than %v", openLimit))
-	defer cancel()
-	return nodes.Each(ctx, t.members, fanOut, func(ctx context.Context, m *member) error {
-		err := t.openMember(ctx, m, source)
+	depot := provision.NewDepot(source)
+	return nodes.Each(ctx, t.members, max(1, len(t.members)), func(ctx context.Context, m *member) error {
+		err := t.openMember(ctx, m, depot, source)
 		if err != nil {
 			t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeLost, Detail: err.Error()})
 		}
@@ -82,34 +87,75 @@ func (t *testbed) open(ctx context.Context, source provision.Source) error {
 	})
 }
 
-func (t *testbed) openMember(ctx context.Context, m *member, source provision.Source) (err error) {
+func (t *testbed) openMember(ctx context.Context, m *member, depot *provision.Depot, source provision.Source) (err error) {
 	t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeConnecting})
 	node, err := m.pool.Dial(ctx, m.target)
 	if err != nil {
 		return err
 	}
 	m.setSSH(node)
-	if m.facts, err = node.Facts(ctx); err != nil {
-		return err
+	var detail string
+	if t.resumed {
+		detail, err = t.openAgain(ctx, m, source)
+	} else {
+		detail, err = t.openFresh(ctx, m, depot)
 	}
-	t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeConnected, Detail: describe(m.facts)})
-	if err = provision.Check(ctx, node, m.facts, source); err != nil {
-		return err
-	}
-	pushed, agent, err := provision.Push(ctx, node, m.facts, source)
 	if err != nil {
 		return err
 	}
-	m.agent = agent
-	if err = t.bringUp(ctx, m); err != nil {
-		return err
+	t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeReady, Detail: detail})
+	return nil
+}
+
+// openFresh goes from a connection to the agent's conversation in one session.
+func (t *testbed) openFresh(ctx context.Context, m *member, depot *provision.Depot) (detail string, err error) {
+	opened, err := depot.Open(ctx, m.ssh(), t.startOptions(m), provision.Watch{
+		Looked: func(f nodes.Facts) {
+			t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeConnected, Detail: describe(f)})
+		},
+		Pushing: func(done, all int64) {
+			t.stream.emit(event.NodeState{Node: m.name(), State: event.NodePushing, Detail: fmt.Sprintf("%d of %d MB", done/1e6, all/1e6)})
+		},
+		Note: func(text string) {
+			t.stream.emit(event.Message{Level: "warning", Node: m.name(), Text: text})
+		},
+	})
+	// Where another run holds the node, nothing on it is ours to stop.
+	m.facts, m.agent, m.ours = opened.Facts, opened.Agent, opened.Begun && nodes.KindOf(err) != nodes.InUse
+	if err != nil {
+		return "", err
 	}
-	detail := "agent already there"
+	ctx, cancel := context.WithTimeoutCause(ctx, askLimit, fmt.Errorf("the agent of node %s said nothing for %v", m.name(), askLimit))
+	defer cancel()
+	if _, err := t.converseOver(ctx, m, opened.Conn, client.Options{}); err != nil {
+		return "", err
+	}
+	if opened.Moved == 0 {
+		return "agent already there", nil
+	}
+	return fmt.Sprintf("agent pushed, %.1f MB (%s)", float64(opened.Moved)/1e6, opened.Way), nil
+}
+
+// openAgain opens a node that may still have an agent of this run.
+func (t *testbed) openAgain(ctx context.Context, m *member, source provision.Source) (detail string, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, openLimit, fmt.Errorf("opening node %s took longer than %v", m.name(), openLimit))
+	defer cancel()
+	if m.facts, err = m.ssh().Facts(ctx); err != nil {
+		return "", err
+	}
+	t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeConnected, Detail: describe(m.facts)})
+	if err = provision.Check(ctx, m.ssh(), m.facts, source); err != nil {
+		return "", err
+	}
+	pushed, agent, err := provision.Push(ctx, m.ssh(), m.facts, source)
+	if err != nil {
+		return "", err
+	}
+	m.agent, detail = agent, "agent already there"
 	if pushed {
 		detail = "agent pushed"
 	}
-	t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeReady, Detail: detail})
-	return nil
+	return detail, t.bringUp(ctx, m)
 }
 
 // start starts the agent that has been pushed and begins the conversation.
@@ -170,7 +216,7 @@ func (t *testbed) attachSoon(ctx context.Context, m *member, after uint64) error
 func (t *testbed) release(ctx context.Context, keepAgent bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, releaseLimit, fmt.Errorf("cleaning the nodes took longer than %v", releaseLimit))
 	defer cancel()
-	return nodes.Each(ctx, slices.Concat(t.members, t.retired), fanOut, func(ctx context.Context, m *member) error {
+	return nodes.Each(ctx, slices.Concat(t.members, t.retired), releases, func(ctx context.Context, m *member) error {
 		err := t.releaseMember(ctx, m, keepAgent)
 		if slices.Contains(t.retired, m) {
 			return nil // it was told, and the run was made without it

@@ -272,7 +272,7 @@ func (v *visit) probe(text []byte) (float64, error) {
 // send sends the bytes. An error of writing is not told where the node has said
 // why it takes no more: placed reads that.
 func (v *visit) send(way string, text []byte, sum, agent string, moved func(int64)) error {
-	if err := v.say(fmt.Sprintf("put %s %d %d %s", way, len(text)/blockSize, len(text)%blockSize, sum), agent, controller()); err != nil {
+	if err := v.say(fmt.Sprintf("put %s %d %d %s", way, len(text)/blockSize, len(text)%blockSize, sum), agent, Controller()); err != nil {
 		return v.ended(err)
 	}
 	switch line, err := v.line(); {

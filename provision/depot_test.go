@@ -111,7 +111,7 @@ func TestOpen(t *testing.T) {
 			t.Fatal(err)
 		}
 		bin, _ := self("", 0)
-		if opened.Moved != bin.Size || opened.Way != wayPlain || !opened.Begun || looked < 1 || opened.Facts.GOARCH == "" {
+		if opened.Moved <= 0 || opened.Moved > bin.Size || opened.Way == "" || !opened.Begun || looked < 1 || opened.Facts.GOARCH == "" {
 			t.Errorf("moved %d of %d, %q, begun %v, %d CPUs", opened.Moved, bin.Size, opened.Way, opened.Begun, looked)
 		}
 		saidBack(t, opened.Conn, "hello")
@@ -140,7 +140,7 @@ func TestOpenMovesNothingTwice(t *testing.T) {
 		name string
 		rate int
 		way  string
-	}{{"fast", 0, wayPlain}, {"slow", slow, wayGzip}} {
+	}{{"as it is", 0, ""}, {"slow", slow, wayGzip}} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			tg, dir := onServer(t, sshdtest.Options{})
@@ -155,7 +155,7 @@ func TestOpenMovesNothingTwice(t *testing.T) {
 			}
 			_ = opened.Conn.Close()
 			over := sent.Load()
-			if opened.Way != row.way || over < opened.Moved || over > opened.Moved+opened.Moved/20+512<<10 {
+			if row.way != "" && opened.Way != row.way || over < opened.Moved || over > opened.Moved+opened.Moved/20+512<<10 {
 				t.Errorf("%s: said to have moved %d of %d, the network saw %d", opened.Way, opened.Moved, bin.Size, over)
 			}
 			if row.way == wayGzip && (opened.Moved > bin.Size*2/3 || len(notes) == 0 || !slices.IsSorted(notes)) {

@@ -210,7 +210,7 @@ func (v *visit) start(ctx context.Context, o StartOptions) (io.ReadWriteCloser, 
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout+grace, fmt.Errorf("start the agent: no answer within %v", o.Timeout+grace))
 	defer cancel()
 	err := v.during(ctx, func() error {
-		if err := v.say(strings.Join([]string{"start", o.Lease.String(), o.Keep.String(), tenths(o.Timeout)}, " "), o.Agent, o.Run, controller()); err != nil {
+		if err := v.say(strings.Join([]string{"start", o.Lease.String(), o.Keep.String(), tenths(o.Timeout)}, " "), o.Agent, o.Run, Controller()); err != nil {
 			return err
 		}
 		switch line, err := v.line(); {
