@@ -31,6 +31,7 @@ type document struct {
 	Cells    table
 	// Repeated is over the repetitions; without rows where there is only one.
 	Repeated table
+	Faults   table
 	CPU      table
 	Memory   table
 	Sections []section
@@ -92,11 +93,12 @@ func newDocument(run *store.Reader, o Options) document {
 		Facts:    facts(run),
 		Cells:    cellTable(run),
 		Repeated: repetitionsTable(run),
+		Faults:   faultTable(run),
 		Chart:    newChart(run),
 		Dir:      run.Dir,
 	}
 	d.CPU, d.Memory = componentTables(run, o.Instances)
-	for _, s := range []section{reasons(run), notes(run), expectations(run), losses(run), drops(run), remarks(run), absent(run)} {
+	for _, s := range []section{reasons(run), notes(run), expectations(run), arrivals(run), losses(run), drops(run), remarks(run), absent(run)} {
 		if len(s.Items) > 0 {
 			d.Sections = append(d.Sections, s)
 		}

@@ -29,6 +29,7 @@ func Text(w io.Writer, run *store.Reader, o Options) error {
 	}
 	p.table(d.Cells)
 	p.table(d.Repeated)
+	p.table(d.Faults)
 	p.wide(d.CPU)
 	p.wide(d.Memory)
 	for _, s := range d.Sections {
