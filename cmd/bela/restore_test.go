@@ -27,10 +27,15 @@ type bedRun struct {
 	out    *lookout
 }
 
-var measures = regexp.MustCompile(`measure (1m|8s)`)
+var measures = regexp.MustCompile(`measure (1m|8s)|"phase":"measure"`)
 
 // startOnBed starts the quick experiment on a bed.
 func startOnBed(t *testing.T, args ...string) *bedRun {
+	t.Helper()
+	return startOnBedWith(t, shipped(t, "quick.hcl"), args...)
+}
+
+func startOnBedWith(t *testing.T, file string, args ...string) *bedRun {
 	t.Helper()
 	r := &bedRun{bed: bedtest.Up(t, netns.Options{}), dir: t.TempDir(), out: &lookout{}}
 	for _, n := range r.bed.Nodes() {
@@ -40,7 +45,7 @@ func startOnBed(t *testing.T, args ...string) *bedRun {
 		}
 		r.before = append(r.before, s)
 	}
-	r.cmd = belaCommand(t, r.dir, append([]string{"run", shipped(t, "quick.hcl"), "-inventory", r.bed.Inventory()}, args...)...)
+	r.cmd = belaCommand(t, r.dir, append([]string{"run", file, "-inventory", r.bed.Inventory()}, args...)...)
 	r.cmd.Stdout, r.cmd.Stderr = r.out, r.out
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
