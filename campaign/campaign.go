@@ -249,7 +249,7 @@ func (r *runner) onAgentEvent(m *member, e protocol.Event) {
 		c.takeExit(*e.Component, m.name())
 	case e.Log != nil:
 		r.onDisk(m, *e.Log)
-		msg := event.Message{Level: e.Log.Level, Node: m.name(), Text: e.Log.Text}
+		msg := event.Message{Level: e.Log.Level, Node: m.name(), Text: clip(e.Log.Text)}
 		if c != nil {
 			msg.Position = c.cell.Position
 		}

@@ -9,11 +9,26 @@ import (
 	"path"
 	"strings"
 
+	"bela/event"
 	"bela/nodes"
 )
 
-// logLimit bounds what is taken of one log file.
-const logLimit = 32 << 20
+// logLimit bounds what is taken of one log file, the others what is taken of all
+// of a node's in a cell: how many there are, and how large, is the node's word.
+const (
+	logLimit      = 32 << 20
+	logsLimit     = 512 << 20
+	logFilesLimit = 256
+)
+
+// clip shortens what a node says of its own accord.
+func clip(text string) string {
+	const most = 4096
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + " …"
+}
 
 // fetchLogs copies the logs of the cell's components from a node into the run
 // directory and removes the cell's directory on the node.
@@ -34,35 +49,43 @@ func (c *cellRun) fetchLogsOver(ctx context.Context, n *nodes.Node, m *member) e
 	if err != nil {
 		return err
 	}
+	taken, left := 0, int64(logsLimit)
 	for _, f := range files {
 		if f.IsDir() || !strings.HasSuffix(f.Name(), ".log") {
 			continue
+		}
+		if taken++; taken > logFilesLimit || f.Size() > left {
+			c.emit(event.Message{Level: "warn", Node: m.name(), Position: c.cell.Position, Text: fmt.Sprintf(
+				"more logs than %d files or %d MiB in all: the rest is left out", logFilesLimit, logsLimit>>20)})
+			break
 		}
 		// The store makes the name safe: it is the node's word.
 		local, err := c.Store.CreateLog(c.cell.Position, m.name()+"-"+f.Name())
 		if err != nil {
 			return &recordError{err}
 		}
-		if err := fetch(ctx, n, path.Join(remote, f.Name()), local); err != nil {
+		size, err := fetch(ctx, n, path.Join(remote, f.Name()), local, min(logLimit, left))
+		if err != nil {
 			return err
 		}
+		left -= size
 	}
 	return n.RemoveAll(ctx, remote)
 }
 
 // fetch copies one file from the node and closes out.
-func fetch(ctx context.Context, n *nodes.Node, remote string, out *os.File) error {
-	_, err := n.Download(ctx, remote, out, logLimit)
+func fetch(ctx context.Context, n *nodes.Node, remote string, out *os.File, limit int64) (int64, error) {
+	size, err := n.Download(ctx, remote, out, limit)
 	if err == nil {
 		if serr := out.Sync(); serr != nil { // before the journal calls the cell done
 			err = &recordError{serr}
 		}
 	}
 	if cerr := out.Close(); err == nil && cerr != nil {
-		return &recordError{cerr}
+		return size, &recordError{cerr}
 	}
 	if err != nil {
-		return fmt.Errorf("node %s: log %s: %w", n.Name(), path.Base(remote), err)
+		return size, fmt.Errorf("node %s: log %s: %w", n.Name(), path.Base(remote), err)
 	}
-	return nil
+	return size, nil
 }

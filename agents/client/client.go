@@ -90,6 +90,7 @@ var errClosed = errors.New("closed by the controller")
 type Client struct {
 	options Options
 	name    string // of the conversation
+	events  allowance
 
 	mu      sync.Mutex
 	line    *line // nil while the link is lost
@@ -125,6 +126,7 @@ func Open(ctx context.Context, conn io.ReadWriteCloser, o Options) (*Client, pro
 	}
 	ctx2, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c := &Client{
+		events:  newAllowance(time.Now()),
 		options: o, name: rand.Text(), waiting: make(map[uint64]*request),
 		last: o.After, up: make(chan struct{}), done: make(chan struct{}), stop: stop,
 	}
@@ -301,6 +303,9 @@ func (c *Client) read(l *line) error {
 		}
 		at := c.options.Now()
 		if f.Type == protocol.TypeEvent {
+			if err := c.events.take(len(f.Body), time.Now()); err != nil {
+				return err
+			}
 			if err := c.event(f); err != nil {
 				return err
 			}

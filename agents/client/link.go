@@ -112,7 +112,7 @@ func (c *Client) run(ctx context.Context, l *line, instance string) {
 		l.close()
 		<-watched
 		c.lost(l)
-		if c.options.Redial == nil || ctx.Err() != nil {
+		if c.options.Redial == nil || ctx.Err() != nil || errors.Is(err, ErrFlood) {
 			c.fail(err)
 			return
 		}
