@@ -33,6 +33,12 @@ func (r *Run) SetAside(position, last int) error {
 	if last < 1 || last > maxAttempt {
 		return fmt.Errorf("cell at position %d: attempt %d is not between 1 and %d", position, last, maxAttempt)
 	}
+	// A move that was begun comes first: making the cell's directory anew would
+	// put a second one of logs beside those that were moved.
+	err := finishAside(r.path(filepath.Join("cells", cellName(position))))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	dir, err := r.CellDir(position)
 	if err != nil {
 		return err
@@ -50,9 +56,6 @@ func (r *Run) SetAside(position, last int) error {
 }
 
 func setAside(dir string, last int) error {
-	if err := finishAside(dir); err != nil {
-		return err
-	}
 	kept, err := attempts(dir)
 	if err != nil {
 		return err
