@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"bela/campaign"
+	"bela/influx"
+	"bela/influx/influxtest"
 	"bela/report"
 	"bela/store"
 )
@@ -186,6 +189,41 @@ func TestKilledOnOpenSSH(t *testing.T) {
 	if left := processesOf(t, remote); len(left) > 0 {
 		t.Errorf("left on the machines: %v", left)
 	}
+}
+
+// A database that was not there before the controller died must have the whole
+// run when it has gone on: every point, and no other.
+func TestKilledWithInfluxDB(t *testing.T) {
+	needAgents(t)
+	t.Parallel()
+	db := influxtest.Start(t, false, "bela")
+	db.Stop(t)
+	dir := t.TempDir()
+	text, err := os.ReadFile(drillFile(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "drill.hcl")
+	write(t, file, string(text)+fmt.Sprintf("influxdb {\n  url    = %q\n  bucket = \"bela\"\n}\n", db.URL))
+	d := &drill{t: t, dir: dir, file: file}
+	d.killAt("cell 2/3", "measure 1s")
+	db.Start(t)
+	d.run(nil, 0)
+	d.verify()
+
+	f, err := os.Open(filepath.Join(dir, "results", "latest", "metrics.lp.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }() // only read
+	var lines []byte
+	for line, err := range influx.ReadLines(f) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(append(lines, line...), '\n')
+	}
+	influxtest.Same(t, db.Stored(t, "bela"), influxtest.Values(influxtest.Parse(t, lines)))
 }
 
 // killAt runs or resumes the run and kills it once its output has had each of
