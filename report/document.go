@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -482,21 +483,9 @@ func absent(run *store.Reader) section {
 		s.Items = append(s.Items, item{Tone: bad, Text: text})
 	}
 	if len(s.Items) > 0 && !run.Running {
-		s.Items = append(s.Items, item{Text: "to measure what is missing, with the experiment's file:", Command: "bela run FILE -only '" + selection(run.Missing()) + "'"})
+		s.Items = append(s.Items, item{Text: "to measure what is missing:", Command: "bela resume " + filepath.Join(filepath.Base(filepath.Dir(run.Dir)), filepath.Base(run.Dir))})
 	}
 	return s
-}
-
-// selection is the expression that selects cells and nothing else.
-func selection(cells []store.OutlineCell) string {
-	var terms []string
-	for _, c := range cells {
-		term := fmt.Sprintf("cell.number == %d", c.Number)
-		if !slices.Contains(terms, term) {
-			terms = append(terms, term)
-		}
-	}
-	return strings.Join(terms, " || ")
 }
 
 // clean makes foreign text safe for a terminal and fit for one line: control
