@@ -32,13 +32,14 @@ const releases = 64
 
 // member is a node of the testbed with its agent.
 type member struct {
-	target nodes.Target
-	pool   *nodes.Pool // what all members are dialled through
-	facts  nodes.Facts
-	agent  string // the path of the agent's binary on the node; its name tells its hash
-	ours   bool   // an agent of this run was started here
-	clock  clockKeeper
-	meter  nodeMeter
+	target  nodes.Target
+	pool    *nodes.Pool // what all members are dialled through
+	facts   nodes.Facts
+	agent   string // the path of the agent's binary on the node; its name tells its hash
+	ours    bool   // an agent of this run was started here
+	touched bool   // something may have been put there
+	clock   clockKeeper
+	meter   nodeMeter
 	// generator is its load generator as it was calibrated; nil where it was not.
 	generator *store.Generator
 
@@ -80,6 +81,11 @@ func (t *testbed) open(ctx context.Context, source provision.Source) error {
 	depot := provision.NewDepot(source)
 	return nodes.Each(ctx, t.members, max(1, len(t.members)), func(ctx context.Context, m *member) error {
 		err := t.openMember(ctx, m, depot, source)
+		if nodes.KindOf(err) == nodes.LinkLost && ctx.Err() == nil {
+			t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeLinkLost, Detail: err.Error() + "; once more"})
+			_ = m.ssh().Close()
+			err = t.openMember(ctx, m, depot, source)
+		}
 		if err != nil {
 			t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeLost, Detail: err.Error()})
 		}
@@ -94,6 +100,7 @@ func (t *testbed) openMember(ctx context.Context, m *member, depot *provision.De
 		return err
 	}
 	m.setSSH(node)
+	m.touched = true
 	var detail string
 	if t.resumed {
 		detail, err = t.openAgain(ctx, m, source)
@@ -230,7 +237,7 @@ func (t *testbed) releaseMember(ctx context.Context, m *member, keepAgent bool) 
 		return nil
 	}
 	defer func() { _ = m.ssh().Close() }()
-	if !m.ours {
+	if !m.ours && !m.touched {
 		return nil
 	}
 	if c := m.link(); c != nil {
@@ -245,6 +252,9 @@ func (t *testbed) releaseMember(ctx context.Context, m *member, keepAgent bool) 
 		left.KeepAgent = m.agent
 	}
 	err := m.removeFrom(ctx, left)
+	if errors.Is(err, errOthers) {
+		return nil
+	}
 	if err != nil {
 		t.stream.emit(event.Message{Level: "error", Node: m.name(), Text: "not clean: " + err.Error(), Next: fmt.Sprintf("run `bela clean` with this experiment when the node is back; an agent that still lives there removes itself %v after it was last heard of", t.lease+t.keep)})
 		return err
@@ -257,13 +267,31 @@ func (t *testbed) releaseMember(ctx context.Context, m *member, keepAgent bool) 
 // is lost.
 func (m *member) removeFrom(ctx context.Context, o provision.RemoveOptions) error {
 	if m.ssh().Err() == nil {
-		err := provision.Remove(ctx, m.ssh(), o)
+		err := m.remove(ctx, o)
 		if nodes.KindOf(err) != nodes.LinkLost {
 			return err
 		}
 	}
 	if err := m.reconnect(ctx); err != nil {
 		return err
+	}
+	return m.remove(ctx, o)
+}
+
+// errOthers says that the agent on a node is another run's.
+var errOthers = errors.New("another run has the node")
+
+// remove takes bela off the node, unless an agent runs there that was not started
+// here.
+func (m *member) remove(ctx context.Context, o provision.RemoveOptions) error {
+	if !m.ours {
+		_, err := provision.Running(ctx, m.ssh())
+		if err == nil {
+			return errOthers
+		}
+		if !errors.Is(err, provision.ErrNoAgent) {
+			return err
+		}
 	}
 	return provision.Remove(ctx, m.ssh(), o)
 }
