@@ -33,7 +33,7 @@ func (f *fill) size() (int64, error) {
 	if uint32(s.Type) == unix.TMPFS_MAGIC || uint32(s.Type) == unix.RAMFS_MAGIC {
 		return 0, fmt.Errorf("bela's directory %s is in memory, not on a disk: set directory in the ssh block, or TMPDIR for the lab", dir)
 	}
-	free := int64(s.Bavail) * int64(s.Bsize)
+	free := int64(s.Bavail) * int64(s.Bsize) //nolint:unconvert // 32 bits wide on arm
 	if free <= f.leave {
 		return 0, fmt.Errorf("%d MiB are free, which is not more than the %d MiB to leave", free>>20, f.leave>>20)
 	}
@@ -45,7 +45,7 @@ func (f *fill) free() (int64, error) {
 	if err := unix.Statfs(filepath.Dir(f.path), &s); err != nil {
 		return 0, err
 	}
-	return int64(s.Bavail) * int64(s.Bsize), nil
+	return int64(s.Bavail) * int64(s.Bsize), nil //nolint:unconvert // 32 bits wide on arm
 }
 
 func (f *fill) before(context.Context) string {

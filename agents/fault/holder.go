@@ -231,7 +231,7 @@ func (k *Keeper) listen(h *held, cmd *exec.Cmd, out io.Reader, id string, began 
 			err = fmt.Errorf("its holder ended: %s", text)
 		}
 	default:
-		err = fmt.Errorf("its holder ended before its time (%v); healed in its place", err)
+		err = fmt.Errorf("its holder ended before its time (%s); healed in its place", cmd.ProcessState)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), endLimit)
 	defer cancel()
