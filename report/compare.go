@@ -19,8 +19,23 @@ type Side struct {
 	Combinations []measure.Combination
 	// Environment is nil where it is not known.
 	Environment *store.Environment
+	// Notes are what to keep in mind of its numbers; Doubts of those of single
+	// cells, by their number.
+	Notes  []string
+	Doubts map[int]string
+	// Metrics are the only ones that it has; nil where it may have any.
+	Metrics []string
 	// settings are what the plan says of each cell, by its number.
 	settings map[int]settings
+}
+
+// SideOfFigures makes a side of published figures: of those that belong to the
+// experiment that they are held against.
+func SideOfFigures(f *store.Figures, experiment string) Side {
+	return Side{
+		Name: f.Dir, Experiment: experiment, Combinations: measure.Combinations(f.For(experiment)),
+		Notes: append([]string{"Source: " + f.Name}, f.Notes...), Doubts: f.Doubts, Metrics: f.Metrics,
+	}
 }
 
 // SideOf makes a side of a run.
@@ -45,6 +60,8 @@ type Comparison struct {
 	// Conditions are what differs besides what was measured.
 	Conditions []Condition     `json:"conditions"`
 	Cells      []ComparedCells `json:"cells"`
+	// Notes are what to keep in mind of a side that was published and not measured.
+	Notes []string `json:"notes,omitempty"`
 	// BaseOnly and OtherOnly name cells that have no partner.
 	BaseOnly  []string `json:"base_only,omitempty"`
 	OtherOnly []string `json:"other_only,omitempty"`
@@ -72,6 +89,8 @@ type ComparedCell struct {
 	Repetitions int `json:"repetitions"`
 	Degraded    int `json:"degraded"`
 	Invalid     int `json:"invalid"`
+	// Doubt is what is to be said about a published cell.
+	Doubt string `json:"doubt,omitempty"`
 }
 
 // MetricDifference is one metric of two cells.
@@ -100,7 +119,8 @@ func MetricNames() []string {
 // Errors: the runs have no dimension, or no cell, in common.
 func Compare(base, other Side, metrics []string) (Comparison, error) {
 	m := measure.Match(base.Combinations, other.Combinations)
-	c := Comparison{Base: base.Name, Other: other.Name, Shared: m.Shared, Conditions: []Condition{}, Alpha: measure.Alpha}
+	c := Comparison{Base: base.Name, Other: other.Name, Shared: m.Shared, Conditions: []Condition{}, Alpha: measure.Alpha,
+		Notes: slices.Concat(base.Notes, other.Notes)}
 	for _, side := range []Side{base, other} {
 		if len(side.Combinations) == 0 {
 			return c, fmt.Errorf("run %s has no measured cell to compare", side.Name)
@@ -114,7 +134,9 @@ func Compare(base, other Side, metrics []string) (Comparison, error) {
 		return c, fmt.Errorf("runs %s and %s share no cell: no two have the same %s", base.Name, other.Name, strings.Join(m.Shared, ", "))
 	}
 	for _, p := range m.Pairs {
-		c.Cells = append(c.Cells, compareCells(p, m.Shared, metrics))
+		k := compareCells(p, m.Shared, metrics, base.Metrics != nil || other.Metrics != nil)
+		k.Base.Doubt, k.Other.Doubt = base.Doubts[k.Base.Number], other.Doubts[k.Other.Number]
+		c.Cells = append(c.Cells, k)
 	}
 	for _, k := range m.BaseOnly {
 		c.BaseOnly = append(c.BaseOnly, place(k, nil))
@@ -137,14 +159,16 @@ func dimensionNames(s Side) string {
 	return strings.Join(names, ", ")
 }
 
-func compareCells(p measure.Pair, shared, metrics []string) ComparedCells {
+// compareCells leaves out the metrics that neither cell has; with both, those
+// that one of them lacks.
+func compareCells(p measure.Pair, shared, metrics []string, both bool) ComparedCells {
 	cells := ComparedCells{
 		Cell: place(p.Base, func(name string) bool { return slices.Contains(shared, name) }),
 		Base: comparedCell(p.Base, shared), Other: comparedCell(p.Other, shared), Metrics: []MetricDifference{},
 	}
 	for _, m := range selectMetrics(p, metrics) {
 		d := measure.Compare(p.Base.Samples(m), p.Other.Samples(m), m, measure.Alpha)
-		if d.Base != nil || d.Other != nil {
+		if d.Base != nil && d.Other != nil || !both && (d.Base != nil || d.Other != nil) {
 			cells.Metrics = append(cells.Metrics, MetricDifference{m, d})
 		}
 	}

@@ -100,6 +100,10 @@ func comparisonRemarks(c Comparison) []section {
 		}
 		conditions.Items = append(conditions.Items, i)
 	}
+	notes := section{Title: "Published figures"}
+	for _, n := range c.Notes {
+		notes.Items = append(notes.Items, item{Text: clean(n)})
+	}
 	alone := section{Title: "Measured in one run only"}
 	for _, name := range c.BaseOnly {
 		alone.Items = append(alone.Items, item{Text: "base: " + name})
@@ -107,7 +111,7 @@ func comparisonRemarks(c Comparison) []section {
 	for _, name := range c.OtherOnly {
 		alone.Items = append(alone.Items, item{Text: "other: " + name})
 	}
-	return slices.DeleteFunc([]section{conditions, alone}, func(s section) bool { return len(s.Items) == 0 })
+	return slices.DeleteFunc([]section{notes, conditions, alone}, func(s section) bool { return len(s.Items) == 0 })
 }
 
 // cellsTable is the table of two matched cells, and what is to be said below it.
@@ -134,6 +138,11 @@ func cellsTable(k ComparedCells) (table, []item) {
 			t.Note += "; " + n
 		}
 		few = nil
+	}
+	for side, doubt := range map[string]string{"base": k.Base.Doubt, "other": k.Other.Doubt} {
+		if doubt != "" {
+			few = append(few, item{Tone: fair, Text: side + ": " + clean(doubt)})
+		}
 	}
 	return t, few
 }

@@ -18,7 +18,7 @@ const mostRuns = 100
 func runCompare(_ context.Context, a *app, args []string) error {
 	f := a.flags("compare", "RUN RUN…")
 	results := f.String("results", "results", "look for runs below this `DIR`")
-	metrics := f.String("metrics", strings.Join(report.DefaultMetrics(), ","), "compare these `METRICS`, columns of cells.csv and components.csv; or all")
+	metrics := f.String("metrics", "", "compare these `METRICS`, columns of cells.csv and components.csv, or all; else "+strings.Join(report.DefaultMetrics(), ",")+", or what published figures have")
 	format := f.String("format", "text", "text|markdown|json")
 	force := f.Bool("force", false, "compare also where load, measured length or testbed differ")
 	rest, err := f.parse(args, 1, mostRuns)
@@ -55,29 +55,64 @@ func runCompare(_ context.Context, a *app, args []string) error {
 	return report.CompareText(a.out, cs, a.reportOptions())
 }
 
-// compare holds every other run against the first.
+// compare holds every other run against the first. Without metrics asked for
+// they are the usual ones, or those that published figures have.
 func compare(runs []string, results string, metrics []string) ([]report.Comparison, error) {
-	var sides []report.Side
-	for _, name := range runs {
-		r, err := store.Open(name, results)
-		if err != nil {
-			return nil, err
-		}
-		side, err := report.SideOf(r)
-		if err != nil {
-			return nil, err
-		}
-		sides = append(sides, side)
+	sides, err := sidesOf(runs, results)
+	if err != nil {
+		return nil, err
 	}
 	var cs []report.Comparison
 	for _, other := range sides[1:] {
-		c, err := report.Compare(sides[0], other, metrics)
+		shown := metrics
+		for _, side := range []report.Side{sides[0], other} {
+			if metrics == nil && side.Metrics != nil {
+				shown = side.Metrics
+			}
+		}
+		if shown == nil {
+			shown = report.DefaultMetrics()
+		}
+		c, err := report.Compare(sides[0], other, shown)
 		if err != nil {
 			return nil, err
 		}
 		cs = append(cs, c)
 	}
 	return cs, nil
+}
+
+// sidesOf opens runs and published figures; figures are those of the experiment
+// of the first run.
+func sidesOf(names []string, results string) ([]report.Side, error) {
+	sides := make([]report.Side, len(names))
+	experiment := ""
+	for i, name := range names {
+		if store.IsFigures(name, results) {
+			continue
+		}
+		r, err := store.Open(name, results)
+		if err != nil {
+			return nil, err
+		}
+		if sides[i], err = report.SideOf(r); err != nil {
+			return nil, err
+		}
+		if experiment == "" {
+			experiment = r.Plan.Experiment
+		}
+	}
+	for i, name := range names {
+		if sides[i].Name != "" {
+			continue
+		}
+		f, err := store.OpenFigures(name, results)
+		if err != nil {
+			return nil, err
+		}
+		sides[i] = report.SideOfFigures(f, experiment)
+	}
+	return sides, nil
 }
 
 // refused says why runs should not be compared; nil where nothing forbids it.
@@ -97,7 +132,10 @@ func refused(cs []report.Comparison) error {
 // metricNames reads the -metrics flag.
 func metricNames(text string) ([]string, error) {
 	known := report.MetricNames()
-	if text == "all" {
+	switch text {
+	case "":
+		return nil, nil
+	case "all":
 		return known, nil
 	}
 	var names []string

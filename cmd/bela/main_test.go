@@ -24,6 +24,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("EXPERIMENTS", root+"/../../experiments")
+			env.Setenv("REFERENCE", root+"/../../results/reference/bela-2020")
 			return nil
 		},
 		Cmds: commands,
