@@ -1,9 +1,11 @@
 package experiment
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -112,6 +114,27 @@ func parseCPU(s string) (float64, *badUnit) {
 		bad.meant = parts[1] + "m"
 	}
 	return 0, bad
+}
+
+// ParseSize reads a number of bytes as experiment files write it: "700MiB".
+func ParseSize(s string) (int64, error) {
+	n, bad := parseSize(s)
+	return n, bad.asError()
+}
+
+// ParseCPU reads a share of CPU as experiment files write it, in thousandths of
+// a core: "350m", "1.5".
+func ParseCPU(s string) (float64, error) {
+	n, bad := parseCPU(s)
+	return n, bad.asError()
+}
+
+// asError is the whole in one line; nil for nil.
+func (b *badUnit) asError() error {
+	if b == nil {
+		return nil
+	}
+	return errors.New(strings.Join(append([]string{b.problem}, slices.DeleteFunc(b.help(), func(s string) bool { return s == "" })...), "; "))
 }
 
 // parseRate reads a rate in messages per second.
