@@ -14,6 +14,7 @@ needs=(
 	"iptables iptables faults: a network that is cut"
 	"tc iproute2 faults: a slow network"
 	"tmux tmux dashboard in a real terminal"
+	"chromium chromium pages in a real browser"
 )
 
 left_out=0
