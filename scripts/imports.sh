@@ -22,7 +22,7 @@ hcl='github.com/(hashicorp/hcl|zclconf/go-cty)'
 ssh='golang.org/x/crypto/ssh(/|$)|github.com/(pkg/sftp|kevinburke/ssh_config|skeema/knownhosts)'
 tui='charm.land/|github.com/charmbracelet/'
 broker='github.com/(mochi-mqtt/server|nats-io/nats-server)'
-above='bela/(experiment|nodes|provision|doctor|campaign|event|store|influx|report|tui)(/|$)'
+above='bela/(experiment|nodes|provision|doctor|campaign|event|store|influx|report|live|tui|web)(/|$)'
 
 forbid ./cmd/bela-agent "$hcl|$ssh|$tui|^$above" "the agent must stay free of HCL, SSH, TUI and of everything that runs on the controller"
 forbid ./agents/... "$hcl|$ssh|$tui|^$above" "what runs on a node knows nothing of the controller"
@@ -34,6 +34,7 @@ forbid ./provision/... '^bela/(experiment|campaign|store|influx|report|tui|cmd)(
 forbid ./doctor '^bela/(campaign|store|event|influx|report|tui|cmd)(/|$)' "the doctor knows nodes and plans, and no runs"
 forbid ./event '^bela/(agents|experiment|nodes|provision|campaign|store|influx|report|tui|cmd)(/|$)' "events know only measure"
 forbid ./store/... '^bela/(agents|experiment|nodes|provision|campaign|influx|report|tui|cmd)(/|$)' "the store knows events and measure"
+forbid ./live '^bela/(agents|experiment|nodes|provision|campaign|store|influx|report|tui|web|cmd)(/|$)'"|$tui" "what the views share knows events and measure, and no screen"
 forbid ./tui/... '^bela/(nodes|provision|influx)(/|$)|^bela/agents' "views only read"
 forbid ./notify/... '^bela/(agents|experiment|nodes|provision|campaign|store|influx|report|tui|cmd)(/|$)' "notifications only read events"
 forbid ./export '^bela/(agents|experiment|nodes|provision|campaign|influx|report|tui|cmd)(/|$)' "exports only read the store"

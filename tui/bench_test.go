@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bela/event"
+	"bela/live"
 )
 
 // second is one second's events of a testbed: a sample a node, and the load.
@@ -32,7 +33,7 @@ func BenchmarkHandle(b *testing.B) {
 	}{
 		{"plain", NewPlain(io.Discard, Options{})},
 		{"json", NewJSON(io.Discard, Options{})},
-		{"dashboard", &Dashboard{state: newState()}},
+		{"dashboard", &Dashboard{state: live.New()}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -49,10 +50,10 @@ func BenchmarkSecond(b *testing.B) {
 	s := stateAfter(measuring().events)
 	for t := 0; b.Loop(); t++ {
 		for _, e := range secondOf(10, t) {
-			s.handle(e)
+			s.Handle(e)
 		}
 		for range 4 {
-			c := s.clone()
+			c := s.Clone()
 			render(&c, viewport{}, 120, 39)
 		}
 	}

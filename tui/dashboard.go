@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"bela/event"
+	"bela/live"
 )
 
 const (
@@ -48,12 +49,12 @@ type Dashboard struct {
 	ran   error // of the program; readable once ended is closed
 
 	mu       sync.Mutex
-	state    state
-	lasting  []note // for the scrollback, not printed yet
-	left     int    // notes that the scrollback had no room for
-	dirty    bool   // something changed since the last frame
-	urgent   bool   // … which is more than a sample
-	fallback *Plain // set where the program ended before Close
+	state    live.State
+	lasting  []live.Note // for the scrollback, not printed yet
+	left     int         // notes that the scrollback had no room for
+	dirty    bool        // something changed since the last frame
+	urgent   bool        // … which is more than a sample
+	fallback *Plain      // set where the program ended before Close
 	closed   bool
 }
 
@@ -73,7 +74,7 @@ func NewDashboard(in, out *os.File, opts Options) (*Dashboard, error) {
 		opts: opts, in: in, out: out, saved: saved,
 		profile: colorprofile.Detect(out, opts.Env),
 		stop:    make(chan struct{}), ended: make(chan struct{}), fed: make(chan struct{}),
-		state: newState(),
+		state: live.New(),
 	}
 	// Signals stay with the command: only it knows what stopping means.
 	d.program = tea.NewProgram(newModel(d),
@@ -106,7 +107,7 @@ func (d *Dashboard) Handle(e event.Event) {
 		d.fallback.Handle(e)
 		return
 	}
-	for _, n := range d.state.handle(e) {
+	for _, n := range d.state.Handle(e) {
 		if !n.Lasting {
 			continue
 		}
@@ -169,14 +170,14 @@ func (d *Dashboard) flush(clock bool) {
 	d.mu.Lock()
 	lasting, left := d.lasting, d.left
 	d.lasting, d.left, d.dirty, d.urgent = nil, 0, false, false
-	s := d.state.clone()
+	s := d.state.Clone()
 	d.mu.Unlock()
 
 	if clock || now.After(s.Now) {
 		s.Now = now
 	}
 	if left > 0 {
-		lasting = append(lasting, note{Text: fmt.Sprintf("%d messages left out: the terminal is slow", left), Tone: faintTone})
+		lasting = append(lasting, live.Note{Text: fmt.Sprintf("%d messages left out: the terminal is slow", left), Tone: live.FaintTone})
 	}
 	for _, n := range lasting {
 		d.print(n)
@@ -188,7 +189,7 @@ func (d *Dashboard) flush(clock bool) {
 // shorter than the terminal is wide and sent for itself: Bubble Tea makes room
 // for too many where a line wraps, and for too few above a frame that is nearly
 // as high as the terminal.
-func (d *Dashboard) print(n note) {
+func (d *Dashboard) print(n live.Note) {
 	width := int(d.width.Load())
 	if width <= 0 {
 		width = 80
@@ -201,11 +202,11 @@ func (d *Dashboard) print(n note) {
 }
 
 // lines sets a note in lines of at most width columns, in the terminal's colours.
-func (d *Dashboard) lines(n note, width int) []string {
+func (d *Dashboard) lines(n live.Note, width int) []string {
 	const indent = "        " // below the mark and the time
 	first := newTheme().mark(n.Tone) + " "
 	var out []string
-	for i, l := range wrap(clock(n.At)+" "+n.Text, width-2, width-len(indent)) {
+	for i, l := range wrap(live.Clock(n.At)+" "+n.Text, width-2, width-len(indent)) {
 		if i == 0 {
 			l = first + l
 		} else {
@@ -264,7 +265,7 @@ func (d *Dashboard) close() error {
 		case <-deadline.C:
 			// The terminal takes no output. Its mode can still be set right.
 			return errors.Join(
-				fmt.Errorf("the terminal took nothing for %s: the last lines were not shown", length(d.opts.CloseTimeout)),
+				fmt.Errorf("the terminal took nothing for %s: the last lines were not shown", live.Length(d.opts.CloseTimeout)),
 				term.Restore(int(d.in.Fd()), d.saved))
 		}
 	}

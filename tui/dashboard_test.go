@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bela/event"
+	"bela/live"
 )
 
 // terminal is a pseudo-terminal with a reader that feeds a screen.
@@ -360,10 +361,10 @@ func TestPauseHoldsTheLog(t *testing.T) {
 	m := newModel(&Dashboard{opts: Options{}.withDefaults()})
 	step := func(msg tea.Msg) { next, _ := m.Update(msg); m = next.(model) }
 	step(tea.WindowSizeMsg{Width: 100, Height: 40})
-	step(frameMsg{st.clone()})
+	step(frameMsg{st.Clone()})
 	step(tea.KeyPressMsg{Code: 'p', Text: "p"})
-	st.handle(event.Event{Time: s.now, Data: event.Message{Level: "info", Text: "came while paused"}})
-	step(frameMsg{st.clone()})
+	st.Handle(event.Event{Time: s.now, Data: event.Message{Level: "info", Text: "came while paused"}})
+	step(frameMsg{st.Clone()})
 	if strings.Contains(m.content, "came while paused") || !strings.Contains(strip(m.content), "paused, 1 new") {
 		t.Errorf("the log went on, or does not count:\n%s", strip(m.content))
 	}
@@ -375,13 +376,13 @@ func TestPauseHoldsTheLog(t *testing.T) {
 
 // A pane that is enlarged shows what the overview has no room for, and scrolls.
 func TestTabEnlargesAPane(t *testing.T) {
-	s := newState()
+	s := live.New()
 	start := time.Unix(1000, 0)
 	run := event.RunStarted{Experiment: "many"}
 	for i := range 60 {
-		run.Nodes = append(run.Nodes, event.NodeRef{Name: "iot-" + count(int64(100+i)), Role: "iot"})
+		run.Nodes = append(run.Nodes, event.NodeRef{Name: "iot-" + live.Count(int64(100+i)), Role: "iot"})
 	}
-	s.handle(event.Event{Time: start, Data: run})
+	s.Handle(event.Event{Time: start, Data: run})
 	m := newModel(&Dashboard{opts: Options{}.withDefaults()})
 	step := func(msg tea.Msg) { next, _ := m.Update(msg); m = next.(model) }
 	step(tea.WindowSizeMsg{Width: 80, Height: 24})
@@ -414,10 +415,10 @@ func TestNoDashboardWithoutATerminal(t *testing.T) {
 	}
 }
 
-func stateAfter(events []event.Event) *state {
-	s := newState()
+func stateAfter(events []event.Event) *live.State {
+	s := live.New()
 	for _, e := range events {
-		s.handle(e)
+		s.Handle(e)
 	}
 	return &s
 }

@@ -6,10 +6,12 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
+
+	"bela/live"
 )
 
 // frameMsg carries a state to be drawn.
-type frameMsg struct{ state state }
+type frameMsg struct{ state live.State }
 
 // againAfter is the shortest time between two presses that count as two: a key
 // that is held down must not turn a clean stop into a hard one.
@@ -19,14 +21,14 @@ const againAfter = 300 * time.Millisecond
 // not look at the run.
 type model struct {
 	dash          *Dashboard
-	state         state
+	state         live.State
 	view          viewport
 	width, height int
 	pressed       time.Time // when the run was last asked to stop
 	content       string    // drawn from the above; drawing is too dear for every message
 }
 
-func newModel(d *Dashboard) model { return model{dash: d, state: newState()} }
+func newModel(d *Dashboard) model { return model{dash: d, state: live.New()} }
 
 // Init implements tea.Model.
 func (m model) Init() tea.Cmd { return nil }

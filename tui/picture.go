@@ -6,6 +6,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"bela/event"
+	"bela/live"
 )
 
 // Picture draws the dashboard as plain text, as it stands after the given
@@ -13,10 +14,10 @@ import (
 // the last event. Documentation shows it, so that it never shows what bela does
 // not.
 func Picture(events []event.Event, width, height int) string {
-	s := newState()
+	s := live.New()
 	for _, e := range events {
 		if e.Data != nil {
-			s.handle(e)
+			s.Handle(e)
 		}
 	}
 	return strip(render(&s, viewport{}, width, height))

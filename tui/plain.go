@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bela/event"
+	"bela/live"
 )
 
 // Plain tells a run in lines, for pipes, files and CI. It writes no escape
@@ -19,14 +20,14 @@ type Plain struct {
 	err      error
 
 	mu    sync.Mutex
-	state state
+	state live.State
 	told  time.Time // of the last progress line
 }
 
 // NewPlain returns a plain view that writes to w.
 func NewPlain(w io.Writer, opts Options) *Plain {
 	opts = opts.withDefaults()
-	return &Plain{queue: newQueue(w, opts.CloseTimeout), progress: opts.Progress, state: newState()}
+	return &Plain{queue: newQueue(w, opts.CloseTimeout), progress: opts.Progress, state: live.New()}
 }
 
 // Handle implements View.
@@ -36,7 +37,7 @@ func (p *Plain) Handle(e event.Event) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, n := range p.state.handle(e) {
+	for _, n := range p.state.Handle(e) {
 		w := kept
 		if n.Chat {
 			w = chat
@@ -48,10 +49,10 @@ func (p *Plain) Handle(e event.Event) {
 		// The first progress line of a phase comes one interval into it.
 		p.told = e.Time
 	case event.Load:
-		p.tell(e.Time, p.state.sayProgress)
+		p.tell(e.Time, p.state.SayProgress)
 	case event.NodeSample:
 		if len(p.state.Waiting) > 0 {
-			p.tell(e.Time, func() string { return p.state.sayStillWaiting(d.Position) })
+			p.tell(e.Time, func() string { return p.state.SayStillWaiting(d.Position) })
 		}
 	}
 }
@@ -69,14 +70,14 @@ func (p *Plain) tell(at time.Time, text func() string) {
 func (p *Plain) line(at time.Duration, text string, w weight) {
 	if w == kept {
 		if n := p.queue.leftOut(); n > 0 {
-			p.queue.put(fmt.Appendf(nil, "%s %d messages left out: the reader of this output is slow\n", clock(at), n), kept, "")
+			p.queue.put(fmt.Appendf(nil, "%s %d messages left out: the reader of this output is slow\n", live.Clock(at), n), kept, "")
 		}
 	}
-	p.queue.put(fmt.Appendf(nil, "%s %s\n", clock(at), text), w, "progress")
+	p.queue.put(fmt.Appendf(nil, "%s %s\n", live.Clock(at), text), w, "progress")
 }
 
 // say writes a line that is about the view itself.
-func (p *Plain) say(text string) { p.queue.put([]byte(clean(text)+"\n"), kept, "") }
+func (p *Plain) say(text string) { p.queue.put([]byte(live.Clean(text)+"\n"), kept, "") }
 
 // Close implements View.
 func (p *Plain) Close() error {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"bela/live"
 )
 
 // maxPending is how many lines wait for a reader before lines are folded
@@ -140,7 +142,7 @@ func (q *queue) close() error {
 	case <-t.C:
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		return fmt.Errorf("the reader of the output took nothing for %s: %d lines were not written", length(q.timeout), len(q.pending))
+		return fmt.Errorf("the reader of the output took nothing for %s: %d lines were not written", live.Length(q.timeout), len(q.pending))
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -4,11 +4,13 @@ import (
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
+
+	"bela/live"
 )
 
 // render draws a state in at most height lines of at most width columns. It is
 // a pure function of what it is given.
-func render(s *state, v viewport, width, height int) string {
+func render(s *live.State, v viewport, width, height int) string {
 	if width < 1 || height < 1 {
 		return ""
 	}
@@ -25,7 +27,7 @@ func render(s *state, v viewport, width, height int) string {
 
 // drawing is one picture in the making.
 type drawing struct {
-	s             *state
+	s             *live.State
 	v             viewport
 	t             theme
 	width, height int

@@ -9,6 +9,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"bela/event"
+	"bela/live"
 )
 
 // header tells the run in one line: what it is, how far it is, how long it
@@ -30,13 +31,13 @@ func (d *drawing) progress() string {
 	s := d.s
 	var parts []string
 	if n := len(s.Cells); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %s done", s.done(), plural(n, "cell")))
+		parts = append(parts, fmt.Sprintf("%d of %s done", s.Done(), live.Plural(n, "cell")))
 	}
-	elapsed := clock(s.Now.Sub(s.Start))
+	elapsed := live.Clock(s.Now.Sub(s.Start))
 	if d.width < 60 {
 		parts = parts[:0]
 		if n := len(s.Cells); n > 0 {
-			parts = append(parts, fmt.Sprintf("%d/%d", s.done(), n))
+			parts = append(parts, fmt.Sprintf("%d/%d", s.Done(), n))
 		}
 	}
 	if s.Start.IsZero() {
@@ -44,7 +45,7 @@ func (d *drawing) progress() string {
 	}
 	parts = append(parts, elapsed)
 	text := strings.Join(parts, "  ")
-	switch left, known := s.remaining(); {
+	switch left, known := s.Remaining(); {
 	case s.Finished != nil:
 		text += "  " + d.t.bold.Render("finished")
 	case d.v.Stops > 1:
@@ -52,9 +53,9 @@ func (d *drawing) progress() string {
 	case d.v.Stops == 1:
 		text += "  " + d.t.warn.Render("stopping")
 	case known && d.width >= 60:
-		text += "  " + d.t.accent.Render("about "+clock(left)+" left")
+		text += "  " + d.t.accent.Render("about "+live.Clock(left)+" left")
 	case known:
-		text += " " + d.t.accent.Render("-"+clock(left))
+		text += " " + d.t.accent.Render("-"+live.Clock(left))
 	}
 	return text
 }
@@ -134,13 +135,13 @@ func (d *drawing) phases() string {
 	s := d.s
 	switch {
 	case s.Finished != nil:
-		return " " + fmt.Sprintf("finished with status %d: %s", s.Finished.Status, clean(s.Finished.Reason))
+		return " " + fmt.Sprintf("finished with status %d: %s", s.Finished.Status, live.Clean(s.Finished.Reason))
 	case s.Current < 0:
 		return " " + d.t.faint.Render(d.between())
 	case d.width < 79 || d.compact():
 		return d.phaseShort()
 	}
-	at := phaseIndex(s.Phase)
+	at := live.PhaseIndex(s.Phase)
 	var parts []string
 	for i, p := range event.Phases() {
 		style := d.t.faint
@@ -173,20 +174,11 @@ func (d *drawing) phaseShort() string {
 	if !d.compact() {
 		l = " " + d.t.faint.Render("phase")
 	}
-	r := d.t.run.Render(clean(string(s.Phase)))
-	if at := phaseIndex(s.Phase); at >= 0 {
+	r := d.t.run.Render(live.Clean(string(s.Phase)))
+	if at := live.PhaseIndex(s.Phase); at >= 0 {
 		r += d.t.faint.Render(fmt.Sprintf(" %d/%d ", at+1, len(event.Phases())))
 	}
 	return ends(l, r, d.width)
-}
-
-func phaseIndex(p event.Phase) int {
-	for i, q := range event.Phases() {
-		if p == q {
-			return i
-		}
-	}
-	return -1
 }
 
 // phaseBar draws the phase's time: towards its end where that is fixed, and
@@ -198,10 +190,10 @@ func (d *drawing) phaseBar() string {
 	}
 	elapsed := s.Now.Sub(s.PhaseStarted)
 	share := elapsed.Seconds() / s.PhaseLimit.Seconds()
-	text := fmt.Sprintf("%s, at most %s", length(elapsed.Truncate(time.Second)), length(s.PhaseLimit))
+	text := fmt.Sprintf("%s, at most %s", live.Length(elapsed.Truncate(time.Second)), live.Length(s.PhaseLimit))
 	style := d.t.faint
 	if s.PhaseFixed {
-		text = fmt.Sprintf("%s of %s", length(min(elapsed, s.PhaseLimit).Truncate(time.Second)), length(s.PhaseLimit))
+		text = fmt.Sprintf("%s of %s", live.Length(min(elapsed, s.PhaseLimit).Truncate(time.Second)), live.Length(s.PhaseLimit))
 		style = d.t.accent
 	}
 	return d.labelledBar(string(s.Phase), share, text, style)
@@ -215,7 +207,7 @@ func (d *drawing) cellBar() string {
 	}
 	c := &s.Cells[s.Current]
 	elapsed := s.Now.Sub(c.Started).Truncate(time.Second)
-	text := fmt.Sprintf("%s of about %s", length(elapsed), length(c.Ref.Expected))
+	text := fmt.Sprintf("%s of about %s", live.Length(elapsed), live.Length(c.Ref.Expected))
 	return d.labelledBar("cell", elapsed.Seconds()/c.Ref.Expected.Seconds(), text, d.t.faint)
 }
 
@@ -228,7 +220,7 @@ func (d *drawing) labelledBar(label string, share float64, text string, style li
 		return " " + text
 	}
 	full, rest := bar(share, w)
-	return " " + d.t.bold.Render(left(clean(label), labelWidth)) + " " + style.Render(full) + d.t.faint.Render(rest) + " " + right(text, textWidth) + " "
+	return " " + d.t.bold.Render(left(live.Clean(label), labelWidth)) + " " + style.Render(full) + d.t.faint.Render(rest) + " " + right(text, textWidth) + " "
 }
 
 // runBar draws the whole run, where no phase is on.
@@ -237,17 +229,17 @@ func (d *drawing) runBar() string {
 	if n == 0 {
 		return ""
 	}
-	return d.labelledBar("cells", float64(d.s.done())/float64(n), fmt.Sprintf("%d of %d", d.s.done(), n), d.t.accent)
+	return d.labelledBar("cells", float64(d.s.Done())/float64(n), fmt.Sprintf("%d of %d", d.s.Done(), n), d.t.accent)
 }
 
 // waitingLine says for whom the phase waits, and since when. Names that have no
 // room are counted.
 func (d *drawing) waitingLine() string {
 	s := d.s
-	lead := fmt.Sprintf("waiting %s for ", length(s.Now.Sub(s.WaitingSince).Truncate(time.Second)))
-	text := fmt.Sprintf("%d: %s", len(s.Waiting), some(s.Waiting, 1))
+	lead := fmt.Sprintf("waiting %s for ", live.Length(s.Now.Sub(s.WaitingSince).Truncate(time.Second)))
+	text := fmt.Sprintf("%d: %s", len(s.Waiting), live.Some(s.Waiting, 1))
 	for n := min(len(s.Waiting), 20); n >= 1; n-- {
-		if t := some(s.Waiting, n); ansi.StringWidth(lead+t)+2 <= d.width {
+		if t := live.Some(s.Waiting, n); ansi.StringWidth(lead+t)+2 <= d.width {
 			text = t
 			break
 		}

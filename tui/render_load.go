@@ -4,13 +4,15 @@ import (
 	"fmt"
 
 	"charm.land/lipgloss/v2"
+
+	"bela/live"
 )
 
 // measureRow is one quantity of the load: its value and its last minutes.
 type measureRow struct {
 	label, value string
 	style        lipgloss.Style
-	at           func(point) (float64, bool)
+	at           func(live.Second) (float64, bool)
 	peak         bool // a column that holds several seconds shows the highest, not the mean
 }
 
@@ -19,8 +21,8 @@ func (d *drawing) loadSection() *section {
 	extra := ""
 	if d.s.HasLoad {
 		l := d.s.Load
-		extra = fmt.Sprintf("%s  %s  published %s  delivered %s", plural(l.Devices, "device"), plural(l.Customers, "customer"),
-			count(l.PublishedTotal), count(l.DeliveredTotal))
+		extra = fmt.Sprintf("%s  %s  published %s  delivered %s", live.Plural(l.Devices, "device"), live.Plural(l.Customers, "customer"),
+			live.Count(l.PublishedTotal), live.Count(l.DeliveredTotal))
 	}
 	sec := &section{title: d.rule("load", extra, d.width), least: 1, want: 3, draw: d.drawLoad}
 	if d.width < 60 {
@@ -30,16 +32,16 @@ func (d *drawing) loadSection() *section {
 }
 
 func (d *drawing) drawLoad(rows int) []string {
-	l, rate6 := d.s.Load, func(v float64) string { return rate(v) }
+	l, rate6 := d.s.Load, func(v float64) string { return live.Rate(v) }
 	if !d.s.HasLoad {
 		return []string{" " + d.t.faint.Render("no load yet")}
 	}
-	published := measureRow{"published", rate6(l.Published), d.t.accent, func(p point) (float64, bool) { return p.Published, true }, false}
-	delivered := measureRow{"delivered", rate6(l.Delivered), d.t.good, func(p point) (float64, bool) { return p.Delivered, true }, false}
-	underWay := measureRow{"under way", count(l.UnderWay), d.t.warn, func(p point) (float64, bool) { return max(p.UnderWay, 0), true }, true}
-	p50 := measureRow{"p50", millis(l.P50), d.t.accent, func(p point) (float64, bool) { return max(p.P50, 0), p.HasP50 }, true}
-	p99 := measureRow{"p99", millis(l.P99), d.t.good, func(p point) (float64, bool) { return max(p.P99, 0), p.HasP99 }, true}
-	late := measureRow{"lateness", millis(l.Lateness), d.t.warn, func(p point) (float64, bool) { return max(p.Lateness, 0), p.HasLateness }, true}
+	published := measureRow{"published", rate6(l.Published), d.t.accent, func(p live.Second) (float64, bool) { return p.Published, true }, false}
+	delivered := measureRow{"delivered", rate6(l.Delivered), d.t.good, func(p live.Second) (float64, bool) { return p.Delivered, true }, false}
+	underWay := measureRow{"under way", live.Count(l.UnderWay), d.t.warn, func(p live.Second) (float64, bool) { return max(p.UnderWay, 0), true }, true}
+	p50 := measureRow{"p50", live.Millis(l.P50), d.t.accent, func(p live.Second) (float64, bool) { return max(p.P50, 0), p.HasP50 }, true}
+	p99 := measureRow{"p99", live.Millis(l.P99), d.t.good, func(p live.Second) (float64, bool) { return max(p.P99, 0), p.HasP99 }, true}
+	late := measureRow{"lateness", live.Millis(l.Lateness), d.t.warn, func(p live.Second) (float64, bool) { return max(p.Lateness, 0), p.HasLateness }, true}
 
 	var out []string
 	if d.width < 60 {
@@ -67,7 +69,7 @@ func (d *drawing) measure(r measureRow, w int) string {
 	if n < 4 {
 		return lead + spaces(w-labelWidth-valueWidth-1)
 	}
-	n = min(n, historySeconds)
+	n = min(n, live.HistorySeconds)
 	line := left(sparkline(columns(d.s.History, n, r)), w-labelWidth-valueWidth-3)
 	return lead + "  " + r.style.Render(line)
 }
@@ -75,7 +77,7 @@ func (d *drawing) measure(r measureRow, w int) string {
 // columns folds the last seconds into n values, at least a minute's worth, with
 // the newest at the right; -1 is a column without a value. The seconds of a
 // column are fixed by T, so that columns move and do not change as time goes on.
-func columns(history []point, n int, r measureRow) []float64 {
+func columns(history []live.Second, n int, r measureRow) []float64 {
 	out := make([]float64, n)
 	for i := range out {
 		out[i] = -1

@@ -7,6 +7,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"bela/event"
+	"bela/live"
 )
 
 // machinesSection shows the nodes beside the components. The nodes get what the
@@ -53,7 +54,7 @@ func (d *drawing) troubleSection() *section {
 		case "ready":
 			ready++
 		default:
-			if nodeTrouble(n.State) {
+			if live.NodeTrouble(n.State) {
 				lines = append(lines, d.nodeRow(n, d.width))
 			}
 		}
@@ -64,9 +65,9 @@ func (d *drawing) troubleSection() *section {
 			lines = append(lines, d.componentRow(c, d.width))
 		}
 	}
-	sum := fmt.Sprintf(" %d of %s ready", ready, plural(len(nodes), "node"))
-	if c := d.s.busiest(); c != nil {
-		sum += fmt.Sprintf("  %s %s mCPU", instanceName(c.Name, c.Instance), short(c.Sample.CPU))
+	sum := fmt.Sprintf(" %d of %s ready", ready, live.Plural(len(nodes), "node"))
+	if c := d.s.Busiest(); c != nil {
+		sum += fmt.Sprintf("  %s %s mCPU", live.InstanceName(c.Name, c.Instance), live.Short(c.Sample.CPU))
 	}
 	lines = append(lines, d.t.faint.Render(sum))
 	return &section{least: min(len(lines), 2), want: len(lines), draw: func(rows int) []string { return lines[:min(rows, len(lines))] }}
@@ -92,24 +93,12 @@ func (d *drawing) nodesSection(width int) *section {
 	return sec
 }
 
-// nodeTrouble tells of a state that needs an operator's eye.
-func nodeTrouble(state string) bool {
-	switch state {
-	case event.NodeLinkLost, event.NodeAgentLost, event.NodeRebooted, event.NodeLost, event.NodeRemoved, event.NodeDiskFull:
-		return true
-	}
-	return false
-}
-
-// nodeWord is a node's state as people say it.
-func nodeWord(state string) string { return strings.ReplaceAll(state, "_", " ") }
-
 // nodesByTrouble lists the lost nodes first, so that they are never scrolled
 // out of sight, and the others as the experiment has them.
-func (d *drawing) nodesByTrouble() []*nodeState {
-	var lost, rest []*nodeState
+func (d *drawing) nodesByTrouble() []*live.Node {
+	var lost, rest []*live.Node
 	for i := range d.s.Nodes {
-		if n := &d.s.Nodes[i]; nodeTrouble(n.State) {
+		if n := &d.s.Nodes[i]; live.NodeTrouble(n.State) {
 			lost = append(lost, n)
 		} else {
 			rest = append(rest, n)
@@ -119,8 +108,8 @@ func (d *drawing) nodesByTrouble() []*nodeState {
 }
 
 // componentsByTrouble lists the instances that exited first.
-func (d *drawing) componentsByTrouble() []*componentState {
-	var exited, rest []*componentState
+func (d *drawing) componentsByTrouble() []*live.Component {
+	var exited, rest []*live.Component
 	for i := range d.s.Components {
 		if c := &d.s.Components[i]; c.State == "exited" {
 			exited = append(exited, c)
@@ -145,7 +134,7 @@ func (d *drawing) componentName() int {
 	w := 8
 	for i := range d.s.Components {
 		c := &d.s.Components[i]
-		w = max(w, ansi.StringWidth(instanceName(c.Name, c.Instance)))
+		w = max(w, ansi.StringWidth(live.InstanceName(c.Name, c.Instance)))
 	}
 	return min(w, 24)
 }
@@ -180,7 +169,7 @@ func (d *drawing) table(n, rows int, p pane, width int, row func(int) string) []
 	return out
 }
 
-func (d *drawing) nodeRow(n *nodeState, width int) string {
+func (d *drawing) nodeRow(n *live.Node, width int) string {
 	mark, style := "○", d.t.faint
 	switch n.State {
 	case event.NodeReady, event.NodeReplaced:
@@ -196,19 +185,19 @@ func (d *drawing) nodeRow(n *nodeState, width int) string {
 	lead := " " + style.Render(mark) + " " + left(n.Name, nameWidth) + " "
 	rest := width - nameWidth - 4
 	switch {
-	case nodeTrouble(n.State):
-		text := nodeWord(n.State)
+	case live.NodeTrouble(n.State):
+		text := live.NodeWord(n.State)
 		if n.Detail != "" {
 			text += ": " + n.Detail
 		}
 		return lead + style.Render(cut(text, rest))
-	case !d.s.fresh(n.SampledAt):
-		text := nodeWord(n.State)
+	case !d.s.Fresh(n.SampledAt):
+		text := live.NodeWord(n.State)
 		if text == "" {
 			text = "not connected"
 		}
 		if !n.SampledAt.IsZero() && n.State == "ready" && d.s.Finished == nil {
-			text += ", silent for " + length(d.s.Now.Sub(n.SampledAt))
+			text += ", silent for " + live.Length(d.s.Now.Sub(n.SampledAt))
 		} else if n.Detail != "" {
 			text += ": " + n.Detail
 		}
@@ -218,7 +207,7 @@ func (d *drawing) nodeRow(n *nodeState, width int) string {
 }
 
 // nodeGauges draws CPU, memory, and where there is room the network.
-func (d *drawing) nodeGauges(n *nodeState, w int) string {
+func (d *drawing) nodeGauges(n *live.Node, w int) string {
 	s := n.Sample
 	cpu, mem := 0.0, 0.0
 	if s.CPUs > 0 {
@@ -235,22 +224,22 @@ func (d *drawing) nodeGauges(n *nodeState, w int) string {
 	const cpuText, memText = 5, 9
 	bars := w - cpuText - memText - 1
 	if bars < 6 {
-		return cut(fmt.Sprintf("%3.0f%% %s", cpu*100, mib(s.Memory)), w)
+		return cut(fmt.Sprintf("%3.0f%% %s", cpu*100, live.MiB(s.Memory)), w)
 	}
 	cb := (bars + 1) / 2
 	return d.t.gauge(cpu, cb) + right(fmt.Sprintf("%.0f%%", cpu*100), cpuText) + " " +
-		d.t.gauge(mem, bars-cb) + right(mib(s.Memory), memText) + net
+		d.t.gauge(mem, bars-cb) + right(live.MiB(s.Memory), memText) + net
 }
 
 // bytesRate writes bytes a second in at most five characters.
 func bytesRate(v float64) string {
 	switch {
 	case v >= 999_500:
-		return sig(v/1e6) + "M"
+		return live.Sig(v/1e6) + "M"
 	case v >= 999.5:
-		return sig(v/1e3) + "k"
+		return live.Sig(v/1e3) + "k"
 	}
-	return short(v)
+	return live.Short(v)
 }
 
 // componentsSection shows each instance's state, CPU and memory.
@@ -282,7 +271,7 @@ func (d *drawing) componentsSection(width int) *section {
 // componentNumbers is the width of an instance's CPU and memory.
 const componentNumbers = 19
 
-func (d *drawing) componentRow(c *componentState, width int) string {
+func (d *drawing) componentRow(c *live.Component, width int) string {
 	mark, style := "○", d.t.faint
 	switch c.State {
 	case "ready":
@@ -293,9 +282,9 @@ func (d *drawing) componentRow(c *componentState, width int) string {
 		mark, style = "✗", d.t.bad
 	}
 	nameWidth := min(d.componentName(), max(width/2, 8))
-	lead := " " + style.Render(mark) + " " + left(instanceName(c.Name, c.Instance), nameWidth) + " "
+	lead := " " + style.Render(mark) + " " + left(live.InstanceName(c.Name, c.Instance), nameWidth) + " "
 	rest := width - nameWidth - 4
-	if c.State == "exited" || !d.s.fresh(c.SampledAt) {
+	if c.State == "exited" || !d.s.Fresh(c.SampledAt) {
 		text := c.State
 		if text == "" {
 			text = "not started"
@@ -308,12 +297,12 @@ func (d *drawing) componentRow(c *componentState, width int) string {
 		}
 		return lead + style.Render(cut(text, rest))
 	}
-	numbers := right(short(c.Sample.CPU)+" mCPU", 10) + right(mib(c.Sample.Memory), componentNumbers-10)
+	numbers := right(live.Short(c.Sample.CPU)+" mCPU", 10) + right(live.MiB(c.Sample.Memory), componentNumbers-10)
 	if c.Sample.Restarts > 0 {
 		numbers += d.t.warn.Render(fmt.Sprintf(" %d restarts", c.Sample.Restarts))
 	}
 	if c.Sample.Counted && rest >= 44 {
-		numbers += d.t.faint.Render(fmt.Sprintf("  %s in %s out", right(rate(c.Sample.MessagesIn), 7), right(rate(c.Sample.MessagesOut), 7)))
+		numbers += d.t.faint.Render(fmt.Sprintf("  %s in %s out", right(live.Rate(c.Sample.MessagesIn), 7), right(live.Rate(c.Sample.MessagesOut), 7)))
 	}
 	if n := rest - componentNumbers; n >= 8 && rest < 44 {
 		return lead + d.t.faint.Render(left(c.Node, n)) + numbers
@@ -343,7 +332,7 @@ func (d *drawing) logSection() *section {
 		}
 		var out []string
 		for _, n := range log[from:to] {
-			out = append(out, " "+d.t.faint.Render(clock(n.At))+" "+d.t.tone(n.Tone).Render(cut(n.Text, d.width-9)))
+			out = append(out, " "+d.t.faint.Render(live.Clock(n.At))+" "+d.t.tone(n.Tone).Render(cut(n.Text, d.width-9)))
 		}
 		return out
 	}

@@ -8,13 +8,15 @@ import (
 
 	"charm.land/lipgloss/v2"
 	"github.com/charmbracelet/x/ansi"
+
+	"bela/live"
 )
 
 // combination is one place in the matrix with its repetitions.
 type combination struct {
 	number  int
 	values  []string // one a dimension
-	cells   []*cellState
+	cells   []*live.Cell
 	current bool
 }
 
@@ -26,7 +28,7 @@ type matrix struct {
 	names  []string // the dimensions' names
 }
 
-func newMatrix(s *state) matrix {
+func newMatrix(s *live.State) matrix {
 	var m matrix
 	index := map[int]int{}
 	for i := range s.Cells {
@@ -37,7 +39,7 @@ func newMatrix(s *state) matrix {
 			index[c.Ref.Number] = k
 			combo := combination{number: c.Ref.Number}
 			for _, v := range c.Ref.Dimensions {
-				combo.values = append(combo.values, coordinate(v.Value))
+				combo.values = append(combo.values, live.Coordinate(v.Value))
 			}
 			m.combos = append(m.combos, combo)
 		}
@@ -49,7 +51,7 @@ func newMatrix(s *state) matrix {
 		return m
 	}
 	for _, v := range m.combos[0].cells[0].Ref.Dimensions {
-		m.names = append(m.names, clean(v.Name))
+		m.names = append(m.names, live.Clean(v.Name))
 	}
 	var fixed []string
 	for dim := range m.names {
@@ -88,7 +90,7 @@ func (m matrix) find(colDim int, col string, rowDim int, row string) *combinatio
 
 // text is what a combination's place shows: a sign a repetition, and where wide
 // the latency that came out, or how far it is.
-func (c *combination) text(s *state, wide bool) string {
+func (c *combination) text(s *live.State, wide bool) string {
 	if c == nil {
 		return ""
 	}
@@ -100,7 +102,7 @@ func (c *combination) text(s *state, wide bool) string {
 	} else {
 		done := 0
 		for _, k := range c.cells {
-			if k.Status > running {
+			if k.Status > live.Running {
 				done++
 			}
 		}
@@ -111,25 +113,25 @@ func (c *combination) text(s *state, wide bool) string {
 	}
 	for i := len(c.cells) - 1; i >= 0; i-- {
 		k := c.cells[i]
-		if k.Status == running && k.Ref.Expected > 0 {
+		if k.Status == live.Running && k.Ref.Expected > 0 {
 			share := s.Now.Sub(k.Started).Seconds() / k.Ref.Expected.Seconds()
 			return fmt.Sprintf("%s %.0f%%", b.String(), min(max(share, 0), 0.99)*100)
 		}
 	}
 	for i := len(c.cells) - 1; i >= 0; i-- {
 		if k := c.cells[i]; k.P99 != nil {
-			return b.String() + " " + millis(k.P99)
+			return b.String() + " " + live.Millis(k.P99)
 		}
 	}
 	return b.String()
 }
 
 // status is the one that counts among the repetitions: running, else the worst.
-func (c *combination) status() status {
-	worst := waiting
+func (c *combination) status() live.Status {
+	worst := live.Pending
 	for _, k := range c.cells {
-		if k.Status == running {
-			return running
+		if k.Status == live.Running {
+			return live.Running
 		}
 		worst = max(worst, k.Status)
 	}
@@ -333,11 +335,11 @@ func (d *drawing) list(m matrix) (lines []string, current int) {
 // strip draws a sign a combination in one line, around the current one, and
 // the counts.
 func (d *drawing) strip(m matrix) string {
-	n := map[status]int{}
+	n := map[live.Status]int{}
 	for _, c := range d.s.Cells {
 		n[c.Status]++
 	}
-	counts := fmt.Sprintf("%d✓ %d~ %d✗", n[valid], n[degraded], n[invalid])
+	counts := fmt.Sprintf("%d✓ %d~ %d✗", n[live.Valid], n[live.Degraded], n[live.Invalid])
 	fit := max(d.width-3-ansi.StringWidth(counts), 1)
 	at := 0
 	for i, c := range m.combos {

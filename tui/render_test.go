@@ -13,6 +13,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"bela/event"
+	"bela/live"
 	"bela/measure"
 )
 
@@ -163,9 +164,9 @@ func TestPicturesFit(t *testing.T) {
 	all := scenes()
 	all["hostile"] = hostile
 	for name, events := range all {
-		s := newState()
+		s := live.New()
 		for i, e := range events {
-			s.handle(e)
+			s.Handle(e)
 			if i%211 != 0 && i != len(events)-1 {
 				continue
 			}
@@ -240,10 +241,10 @@ func TestCloneSharesNothing(t *testing.T) {
 	events := whole().events
 	half := len(events) / 2
 	s := stateAfter(events[:half])
-	c := s.clone()
+	c := s.Clone()
 	before := render(&c, viewport{}, 120, 40)
 	for _, e := range events[half:] {
-		s.handle(e)
+		s.Handle(e)
 	}
 	if render(&c, viewport{}, 120, 40) != before {
 		t.Error("the copy changed with the original")
@@ -255,7 +256,7 @@ func FuzzRender(f *testing.F) {
 	f.Add("", "", "", -1.0, -1, uint8(1), uint8(1))
 	f.Add("温度", "\u202e", "ready", 1e300, 1<<30, uint8(40), uint8(10))
 	f.Fuzz(func(t *testing.T, name, text, state string, number float64, n int, width, height uint8) {
-		s := newState()
+		s := live.New()
 		now := time.Unix(1000, 0)
 		ref := event.CellRef{Position: n, Number: n, Repetition: n % 7, Attempt: n, Expected: time.Duration(n), Dimensions: []measure.Dimension{{Name: name, Value: text}, {Name: text, Value: number}}}
 		for i, d := range []event.Data{
@@ -272,7 +273,7 @@ func FuzzRender(f *testing.F) {
 			event.CellFinished{Cell: ref, Result: measure.Cell{Verdict: measure.Verdict(state), Reasons: []measure.Reason{{Code: name, Text: text}}, Latency: measure.Quantiles{P99: &number}}},
 			event.RunFinished{Reason: text},
 		} {
-			for _, note := range s.handle(event.Event{Time: now.Add(time.Duration(i) * time.Second), Data: d}) {
+			for _, note := range s.Handle(event.Event{Time: now.Add(time.Duration(i) * time.Second), Data: d}) {
 				if err := fits(note.Text, 1<<20, 1); err != nil {
 					t.Fatalf("note: %v", err)
 				}

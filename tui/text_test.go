@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/charmbracelet/x/ansi"
+
+	"bela/live"
 )
 
 // Text from nodes reaches the operator's terminal. If one of these came
@@ -30,7 +32,7 @@ func TestClean(t *testing.T) {
 		{"tail   ", "tail   ", "harmless"},
 		{"\x00", "␀", "NUL"},
 	} {
-		if got := clean(c.in); got != c.want {
+		if got := live.Clean(c.in); got != c.want {
 			t.Errorf("clean(%q) = %q, want %q: %s", c.in, got, c.want, c.why)
 		}
 	}
@@ -39,7 +41,7 @@ func TestClean(t *testing.T) {
 // A log line of a megabyte must not fill the memory of the views.
 func TestCleanIsBounded(t *testing.T) {
 	for _, in := range []string{strings.Repeat("x", 1<<20), strings.Repeat("\x1b[31m", 1<<18), strings.Repeat("温", 1<<18), strings.Repeat("\xff", 1<<20)} {
-		if got := clean(in); len(got) > maxText+utf8.UTFMax || !strings.HasSuffix(got, "…") {
+		if got := live.Clean(in); len(got) > live.MaxText+utf8.UTFMax || !strings.HasSuffix(got, "…") {
 			t.Errorf("clean of %d bytes (%.5q…) gives %d bytes, ending in %q", len(in), in, len(got), got[max(0, len(got)-6):])
 		}
 	}
@@ -73,11 +75,11 @@ func FuzzClean(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
-		out := clean(in)
+		out := live.Clean(in)
 		if !utf8.ValidString(out) {
 			t.Fatalf("not UTF-8: %q", out)
 		}
-		if len(out) > maxText+utf8.UTFMax {
+		if len(out) > live.MaxText+utf8.UTFMax {
 			t.Fatalf("%d bytes", len(out))
 		}
 		for _, r := range out {

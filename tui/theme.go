@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"charm.land/lipgloss/v2"
+
+	"bela/live"
 )
 
 // theme holds the styles. They use the terminal's own sixteen colours, so that
@@ -29,57 +31,57 @@ func newTheme() theme {
 	}
 }
 
-func (t theme) tone(n tone) lipgloss.Style {
+func (t theme) tone(n live.Tone) lipgloss.Style {
 	switch n {
-	case faintTone:
+	case live.FaintTone:
 		return t.faint
-	case goodTone:
+	case live.GoodTone:
 		return t.good
-	case warnTone:
+	case live.WarnTone:
 		return t.warn
-	case badTone:
+	case live.BadTone:
 		return t.bad
 	}
 	return t.plain
 }
 
 // mark is the sign at the beginning of a line of that tone.
-func (t theme) mark(n tone) string {
+func (t theme) mark(n live.Tone) string {
 	switch n {
-	case goodTone:
+	case live.GoodTone:
 		return t.good.Render("✓")
-	case warnTone:
+	case live.WarnTone:
 		return t.warn.Render("!")
-	case badTone:
+	case live.BadTone:
 		return t.bad.Render("✗")
 	}
 	return t.faint.Render("·")
 }
 
 // sign is the one-column sign of a cell's status.
-func sign(s status) string {
+func sign(s live.Status) string {
 	switch s {
-	case running:
+	case live.Running:
 		return "▸"
-	case valid:
+	case live.Valid:
 		return "✓"
-	case degraded:
+	case live.Degraded:
 		return "~"
-	case invalid:
+	case live.Invalid:
 		return "✗"
 	}
 	return "·"
 }
 
-func (t theme) status(s status) lipgloss.Style {
+func (t theme) status(s live.Status) lipgloss.Style {
 	switch s {
-	case running:
+	case live.Running:
 		return t.run
-	case valid:
+	case live.Valid:
 		return t.good
-	case degraded:
+	case live.Degraded:
 		return t.warn
-	case invalid:
+	case live.Invalid:
 		return t.bad
 	}
 	return t.faint

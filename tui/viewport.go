@@ -1,6 +1,10 @@
 package tui
 
-import "slices"
+import (
+	"slices"
+
+	"bela/live"
+)
 
 // pane is a part of the dashboard that can be given all the room.
 type pane int
@@ -20,14 +24,14 @@ type viewport struct {
 	Focus  pane
 	Offset int // lines scrolled down in the focused pane
 	Paused bool
-	Held   []note // the log as it stood when it was paused
-	New    int    // lines since then
-	Stops  int    // how often the run was asked to stop
-	Tall   int    // lines that the picture has at least, where they fit
+	Held   []live.Note // the log as it stood when it was paused
+	New    int         // lines since then
+	Stops  int         // how often the run was asked to stop
+	Tall   int         // lines that the picture has at least, where they fit
 }
 
 // pause holds the log as it stands, or lets it go on.
-func (v *viewport) pause(log []note) {
+func (v *viewport) pause(log []live.Note) {
 	v.Paused = !v.Paused
 	v.Held, v.New = nil, 0
 	if v.Paused {
@@ -36,12 +40,12 @@ func (v *viewport) pause(log []note) {
 }
 
 // follow counts what came since the log was paused.
-func (v *viewport) follow(log []note) {
+func (v *viewport) follow(log []live.Note) {
 	if !v.Paused {
 		return
 	}
 	v.New = 0
-	var last note
+	var last live.Note
 	if len(v.Held) > 0 {
 		last = v.Held[len(v.Held)-1]
 	}
@@ -51,7 +55,7 @@ func (v *viewport) follow(log []note) {
 }
 
 // log returns the lines that the log pane shows.
-func (v *viewport) log(live []note) []note {
+func (v *viewport) log(live []live.Note) []live.Note {
 	if v.Paused {
 		return v.Held
 	}

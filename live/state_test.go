@@ -1,4 +1,4 @@
-package tui
+package live
 
 import (
 	"testing"
@@ -33,58 +33,34 @@ func TestRemaining(t *testing.T) {
 		{6, 180 * time.Second, "a cell that is overdue adds nothing, and takes nothing from the others"},
 	} {
 		s := stateAfter(events[:c.after])
-		if got, known := s.remaining(); !known || got != c.want {
+		if got, known := s.Remaining(); !known || got != c.want {
 			t.Errorf("after %d events %v (known: %v), want %v: %s", c.after, got, known, c.want, c.why)
 		}
 	}
-	if _, known := stateAfter([]event.Event{{Time: start, Data: event.RunStarted{Cells: []event.CellRef{{Position: 1, Number: 1}}}}}).remaining(); known {
+	if _, known := stateAfter([]event.Event{{Time: start, Data: event.RunStarted{Cells: []event.CellRef{{Position: 1, Number: 1}}}}}).Remaining(); known {
 		t.Error("an estimate from a plan that expects nothing")
 	}
 }
 
 // A run of days must not grow the views: what they keep is bounded.
 func TestStateIsBounded(t *testing.T) {
-	s := newState()
+	s := New()
 	start := time.Unix(1000, 0)
 	for i := range 5000 {
 		now := start.Add(time.Duration(i) * time.Second)
-		s.handle(event.Event{Time: now, Data: event.Load{Position: 1, T: i}})
-		s.handle(event.Event{Time: now, Data: event.NodeSample{Node: "iot-1", Components: []event.ComponentSample{{Component: "broker", Instance: 1}}}})
-		s.handle(event.Event{Time: now, Data: event.Message{Level: "info", Text: "hello"}})
+		s.Handle(event.Event{Time: now, Data: event.Load{Position: 1, T: i}})
+		s.Handle(event.Event{Time: now, Data: event.NodeSample{Node: "iot-1", Components: []event.ComponentSample{{Component: "broker", Instance: 1}}}})
+		s.Handle(event.Event{Time: now, Data: event.Message{Level: "info", Text: "hello"}})
 	}
-	if len(s.History) > 2*historySeconds || len(s.Log) > 2*logLines || len(s.Nodes) != 1 || len(s.Components) != 1 {
+	if len(s.History) > 2*HistorySeconds || len(s.Log) > 2*LogLines || len(s.Nodes) != 1 || len(s.Components) != 1 {
 		t.Errorf("%d seconds, %d lines, %d nodes, %d components", len(s.History), len(s.Log), len(s.Nodes), len(s.Components))
-	}
-}
-
-// A sparkline's columns hold whole seconds by their number, so that a peak
-// keeps its shape as it moves to the left.
-func TestColumns(t *testing.T) {
-	var history []point
-	for i := range 90 {
-		history = append(history, point{T: i, Published: float64(i)})
-	}
-	r := measureRow{at: func(p point) (float64, bool) { return p.Published, true }}
-	got := columns(history, 30, r) // two seconds a column
-	if got[29] != 88.5 || got[28] != 86.5 || got[0] != 30.5 {
-		t.Errorf("the means of 88+89, 86+87 and 30+31 are %v, %v and %v", got[29], got[28], got[0])
-	}
-	r.peak = true
-	if got := columns(history, 30, r); got[29] != 89 {
-		t.Errorf("the peak of 88 and 89 is %v", got[29])
-	}
-	if got := columns(history[:3], 60, r); got[59] != 2 || got[57] != 0 || got[56] != -1 {
-		t.Errorf("three seconds in sixty columns: %v", got[55:])
-	}
-	if got := sparkline([]float64{-1, 0, 50, 100}); got != " ▁▅█" {
-		t.Errorf("sparkline %q", got)
 	}
 }
 
 // The next cell may have fewer instances: the ones before must not stand there
 // as if they ran.
 func TestComponentsOfTheCellBefore(t *testing.T) {
-	s := newState()
+	s := New()
 	now := time.Unix(1000, 0)
 	for _, d := range []event.Data{
 		event.CellStarted{Cell: event.CellRef{Position: 1, Number: 1}},
@@ -94,13 +70,21 @@ func TestComponentsOfTheCellBefore(t *testing.T) {
 		event.CellStarted{Cell: event.CellRef{Position: 2, Number: 2}},
 		event.ComponentState{Position: 2, Component: "gateway", Instance: 1, State: "ready"},
 	} {
-		s.handle(event.Event{Time: now, Data: d})
+		s.Handle(event.Event{Time: now, Data: d})
 	}
 	if len(s.Components) != 2 || s.Components[1].State != "" {
 		t.Errorf("while they start: %+v", s.Components)
 	}
-	s.handle(event.Event{Time: now, Data: event.PhaseStarted{Position: 2, Phase: event.PhaseConnect}})
+	s.Handle(event.Event{Time: now, Data: event.PhaseStarted{Position: 2, Phase: event.PhaseConnect}})
 	if len(s.Components) != 1 || s.Components[0].Instance != 1 {
 		t.Errorf("once all have started: %+v", s.Components)
 	}
+}
+
+func stateAfter(events []event.Event) *State {
+	s := New()
+	for _, e := range events {
+		s.Handle(e)
+	}
+	return &s
 }

@@ -1,4 +1,4 @@
-package tui
+package live
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 	"bela/measure"
 )
 
-// clock writes a length of time as mm:ss, or h:mm:ss from an hour on.
-func clock(d time.Duration) string {
+// Clock writes a length of time as mm:ss, or h:mm:ss from an hour on.
+func Clock(d time.Duration) string {
 	if d < 0 {
 		d = 0
 	}
@@ -22,8 +22,8 @@ func clock(d time.Duration) string {
 	return fmt.Sprintf("%02d:%02d", s/60, s%60)
 }
 
-// length writes a length of time as in an experiment file: 15s, 1m30s.
-func length(d time.Duration) string {
+// Length writes a length of time as in an experiment file: 15s, 1m30s.
+func Length(d time.Duration) string {
 	if d < 0 {
 		d = 0
 	}
@@ -40,25 +40,25 @@ func length(d time.Duration) string {
 	return s
 }
 
-// short writes a number in at most five characters: 7, 0.5, 512, 12.3k, 1.20M.
-func short(v float64) string {
+// Short writes a number in at most five characters: 7, 0.5, 512, 12.3k, 1.20M.
+func Short(v float64) string {
 	switch a := math.Abs(v); {
 	case math.IsNaN(v) || math.IsInf(v, 0):
 		return "-"
 	case a >= 999_500_000:
-		return sig(v/1e9) + "G"
+		return Sig(v/1e9) + "G"
 	case a >= 999_500:
-		return sig(v/1e6) + "M"
+		return Sig(v/1e6) + "M"
 	case a >= 9_999.5:
-		return sig(v/1e3) + "k"
+		return Sig(v/1e3) + "k"
 	case a >= 10 || v == math.Trunc(v):
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	}
 	return strconv.FormatFloat(v, 'f', 1, 64)
 }
 
-// sig writes a number below 1000 with three significant digits.
-func sig(v float64) string {
+// Sig writes a number below 1000 with three significant digits.
+func Sig(v float64) string {
 	switch a := math.Abs(v); {
 	case a >= 99.95:
 		return strconv.FormatFloat(v, 'f', 0, 64)
@@ -68,32 +68,32 @@ func sig(v float64) string {
 	return strconv.FormatFloat(v, 'f', 2, 64)
 }
 
-// rate writes messages a second.
-func rate(v float64) string { return short(v) + "/s" }
+// Rate writes messages a second.
+func Rate(v float64) string { return Short(v) + "/s" }
 
-// millis writes a latency given in milliseconds; "-" where there is none.
-func millis(v *float64) string {
+// Millis writes a latency given in milliseconds; "-" where there is none.
+func Millis(v *float64) string {
 	switch {
 	case v == nil || math.IsNaN(*v) || math.IsInf(*v, 0):
 		return "-"
 	case math.Abs(*v) >= 59_950:
-		return sig(*v/60_000) + " min"
+		return Sig(*v/60_000) + " min"
 	case math.Abs(*v) >= 999.5:
-		return sig(*v/1000) + " s"
+		return Sig(*v/1000) + " s"
 	}
-	return sig(*v) + " ms"
+	return Sig(*v) + " ms"
 }
 
-// mib writes an amount of memory given in MiB.
-func mib(v float64) string {
+// MiB writes an amount of memory given in MiB.
+func MiB(v float64) string {
 	if v >= 1000 {
-		return sig(v/1024) + " GiB"
+		return Sig(v/1024) + " GiB"
 	}
-	return short(v) + " MiB"
+	return Short(v) + " MiB"
 }
 
-// count writes a whole number with thin groups of three digits: 1 234 567.
-func count(n int64) string {
+// Count writes a whole number with thin groups of three digits: 1 234 567.
+func Count(n int64) string {
 	s := strconv.FormatInt(n, 10)
 	sign := ""
 	if s[0] == '-' {
@@ -109,19 +109,19 @@ func count(n int64) string {
 	return sign + b.String()
 }
 
-// coordinates writes a cell's place in the matrix: devices=500 qos=1.
-func coordinates(ds []measure.Dimension) string {
+// Coordinates writes a cell's place in the matrix: devices=500 qos=1.
+func Coordinates(ds []measure.Dimension) string {
 	parts := make([]string, len(ds))
 	for i, d := range ds {
-		parts[i] = clean(d.Name) + "=" + coordinate(d.Value)
+		parts[i] = Clean(d.Name) + "=" + Coordinate(d.Value)
 	}
 	return strings.Join(parts, " ")
 }
 
-// coordinate writes one value of a dimension.
-func coordinate(v any) string {
+// Coordinate writes one value of a dimension.
+func Coordinate(v any) string {
 	if f, ok := v.(float64); ok {
 		return strconv.FormatFloat(f, 'f', -1, 64)
 	}
-	return clean(fmt.Sprint(v))
+	return Clean(fmt.Sprint(v))
 }

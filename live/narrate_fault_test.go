@@ -1,4 +1,4 @@
-package tui
+package live
 
 import (
 	"strings"
@@ -11,7 +11,7 @@ import (
 // Who looks at a run must see when something was done to it on purpose, and not
 // take what follows for a failure.
 func TestFaultsAreTold(t *testing.T) {
-	s := newState()
+	s := New()
 	fault := event.Fault{Position: 1, Name: "far\x1b[2J away", Does: "slow", Target: "iot-1", Measured: []string{"iot-1: round trip before: 1 ms", "b", "c", "d"}}
 	tell := func(d event.Data) string {
 		e := event.Event{Seq: 1, Time: time.Unix(1, 0), Data: d}

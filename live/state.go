@@ -1,31 +1,35 @@
-package tui
+package live
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"bela/event"
 	"bela/measure"
 )
 
+// What is kept: at least so many seconds of load and lines of the log, and at
+// most twice as many.
 const (
-	historySeconds = 120 // kept of the load, for the sparklines
-	logLines       = 200 // kept for the log pane
-	staleAfter     = 5 * time.Second
+	HistorySeconds = 120
+	LogLines       = 200
 )
 
-// state is what the events so far amount to. It is bounded by the plan and the
+const staleAfter = 5 * time.Second
+
+// State is what the events so far amount to. It is bounded by the plan and the
 // testbed, however long the run is. All text in it is clean.
-type state struct {
+type State struct {
 	Now    time.Time // the latest time known: of an event, or of the clock
 	Start  time.Time
 	Run    event.RunStarted
 	Labels []string // the dimensions' names
 
-	Cells    []cellState // in running order
-	Current  int         // index into Cells; -1 between cells
-	Last     int         // index of the cell that was current last; -1 before the first
-	Repeated bool        // some combination has more than one repetition
+	Cells    []Cell // in running order
+	Current  int    // index into Cells; -1 between cells
+	Last     int    // index of the cell that was current last; -1 before the first
+	Repeated bool   // some combination has more than one repetition
 
 	Phase        event.Phase
 	PhaseStarted time.Time
@@ -36,45 +40,49 @@ type state struct {
 	WaitingPhase event.Phase
 	WaitingSince time.Time
 
-	Nodes      []nodeState
-	Components []componentState
+	Nodes      []Node
+	Components []Component
 
 	Load    event.Load
 	HasLoad bool
-	History []point // one a second, oldest first
+	History []Second // one a second, oldest first
 
-	Log      []note
+	Log      []Note
 	Finished *event.RunFinished
 }
 
-// status is where a cell stands.
-type status int
+// Status is where a cell stands.
+type Status int
 
+// The statuses, from the one to come to the worst.
 const (
-	waiting status = iota
-	running
-	valid
-	degraded
-	invalid
+	Pending Status = iota
+	Running
+	Valid
+	Degraded
+	Invalid
 )
 
-type cellState struct {
+// Cell is one cell of the plan.
+type Cell struct {
 	Ref     event.CellRef
 	Label   string
-	Status  status
+	Status  Status
 	Started time.Time
 	Took    time.Duration // from start to result
 	P99     *float64      // of a finished cell, in ms
 }
 
-type nodeState struct {
+// Node is one machine.
+type Node struct {
 	Name, Role, Address string
 	State, Detail       string
 	Sample              event.NodeSample
 	SampledAt           time.Time // zero before the first sample
 }
 
-type componentState struct {
+// Component is one instance.
+type Component struct {
 	Name          string
 	Instance      int
 	Node          string
@@ -83,18 +91,19 @@ type componentState struct {
 	SampledAt     time.Time
 }
 
-// point is one second of load.
-type point struct {
+// Second is one second of load.
+type Second struct {
 	T                               int
 	Published, Delivered, UnderWay  float64
 	P50, P99, Lateness              float64
 	HasP50, HasP99, HasLateness, On bool
 }
 
-func newState() state { return state{Current: -1, Last: -1} }
+// New returns the state before the first event.
+func New() State { return State{Current: -1, Last: -1} }
 
-// clone returns a copy that shares nothing that changes.
-func (s *state) clone() state {
+// Clone returns a copy that shares nothing that changes.
+func (s *State) Clone() State {
 	c := *s
 	c.Cells = slices.Clone(s.Cells)
 	c.Waiting = slices.Clone(s.Waiting)
@@ -105,9 +114,9 @@ func (s *state) clone() state {
 	return c
 }
 
-// handle applies an event and returns what there is to say about it. What the
+// Handle applies an event and returns what there is to say about it. What the
 // dashboard's other panes do not show goes into the log.
-func (s *state) handle(e event.Event) []note {
+func (s *State) Handle(e event.Event) []Note {
 	s.apply(e)
 	notes := s.narrate(e)
 	for _, n := range notes {
@@ -116,13 +125,13 @@ func (s *state) handle(e event.Event) []note {
 		}
 		s.Log = append(s.Log, n)
 	}
-	if len(s.Log) >= 2*logLines {
-		s.Log = slices.Clone(s.Log[len(s.Log)-logLines:])
+	if len(s.Log) >= 2*LogLines {
+		s.Log = slices.Clone(s.Log[len(s.Log)-LogLines:])
 	}
 	return notes
 }
 
-func (s *state) apply(e event.Event) {
+func (s *State) apply(e event.Event) {
 	if s.Start.IsZero() {
 		s.Start = e.Time
 	}
@@ -135,8 +144,8 @@ func (s *state) apply(e event.Event) {
 	case event.RunResumed:
 		s.applyResumed(e.Time, d)
 	case event.NodeState:
-		n := s.node(clean(d.Node))
-		n.State, n.Detail = clean(d.State), clean(d.Detail)
+		n := s.node(Clean(d.Node))
+		n.State, n.Detail = Clean(d.State), Clean(d.Detail)
 		if d.State == event.NodeLinkBack || d.State == event.NodeDiskFree {
 			n.State = event.NodeReady // as before
 		}
@@ -145,14 +154,14 @@ func (s *state) apply(e event.Event) {
 	case event.PhaseStarted:
 		s.Phase, s.PhaseStarted, s.PhaseLimit, s.PhaseFixed = d.Phase, e.Time, d.Limit, d.Fixed
 		s.Waiting = nil
-		if phaseIndex(d.Phase) > phaseIndex(event.PhaseStart) {
-			s.Components = slices.DeleteFunc(s.Components, func(c componentState) bool { return c.State == "" })
+		if PhaseIndex(d.Phase) > PhaseIndex(event.PhaseStart) {
+			s.Components = slices.DeleteFunc(s.Components, func(c Component) bool { return c.State == "" })
 		}
 	case event.Waiting:
 		s.applyWaiting(e.Time, d)
 	case event.ComponentState:
-		c := s.component(clean(d.Component), d.Instance)
-		c.Node, c.State, c.Detail = clean(d.Node), clean(d.State), clean(d.Detail)
+		c := s.component(Clean(d.Component), d.Instance)
+		c.Node, c.State, c.Detail = Clean(d.Node), Clean(d.State), Clean(d.Detail)
 		if d.State != "ready" {
 			c.SampledAt = time.Time{}
 		}
@@ -167,41 +176,41 @@ func (s *state) apply(e event.Event) {
 	}
 }
 
-func (s *state) applyRun(at time.Time, d event.RunStarted) {
+func (s *State) applyRun(at time.Time, d event.RunStarted) {
 	now := s.Now
-	*s = newState()
+	*s = New()
 	s.Now, s.Start, s.Run = now, at, d
-	s.Run.Run, s.Run.Experiment, s.Run.Directory = clean(d.Run), clean(d.Experiment), clean(d.Directory)
+	s.Run.Run, s.Run.Experiment, s.Run.Directory = Clean(d.Run), Clean(d.Experiment), Clean(d.Directory)
 	for _, name := range d.Dimensions {
-		s.Labels = append(s.Labels, clean(name))
+		s.Labels = append(s.Labels, Clean(name))
 	}
 	for _, ref := range d.Cells {
-		s.Cells = append(s.Cells, cellState{Ref: ref, Label: coordinates(ref.Dimensions)})
+		s.Cells = append(s.Cells, Cell{Ref: ref, Label: Coordinates(ref.Dimensions)})
 		s.Repeated = s.Repeated || ref.Repetition > 1
 	}
 	for _, n := range d.Nodes {
-		s.Nodes = append(s.Nodes, nodeState{Name: clean(n.Name), Role: clean(n.Role), Address: clean(n.Address)})
+		s.Nodes = append(s.Nodes, Node{Name: Clean(n.Name), Role: Clean(n.Role), Address: Clean(n.Address)})
 	}
 	s.Run.Components = nil
 	for _, c := range d.Components {
-		s.Run.Components = append(s.Run.Components, clean(c))
+		s.Run.Components = append(s.Run.Components, Clean(c))
 	}
 }
 
 // applyResumed goes on with the cells that have a result, on nodes of which
 // nothing is known yet. Time counts anew: the run stood still.
-func (s *state) applyResumed(at time.Time, d event.RunResumed) {
+func (s *State) applyResumed(at time.Time, d event.RunResumed) {
 	s.Start, s.Current, s.Finished = at, -1, nil
-	s.Run.Run, s.Run.Directory = clean(d.Run), clean(d.Directory)
+	s.Run.Run, s.Run.Directory = Clean(d.Run), Clean(d.Directory)
 	s.Nodes, s.Components = nil, nil
 	for _, n := range d.Nodes {
-		s.Nodes = append(s.Nodes, nodeState{Name: clean(n.Name), Role: clean(n.Role), Address: clean(n.Address)})
+		s.Nodes = append(s.Nodes, Node{Name: Clean(n.Name), Role: Clean(n.Role), Address: Clean(n.Address)})
 	}
 }
 
-func (s *state) applyCell(at time.Time, ref event.CellRef) {
+func (s *State) applyCell(at time.Time, ref event.CellRef) {
 	i := s.cell(ref)
-	s.Cells[i].Ref, s.Cells[i].Status, s.Cells[i].Started = ref, running, at
+	s.Cells[i].Ref, s.Cells[i].Status, s.Cells[i].Started = ref, Running, at
 	s.Current, s.Last = i, i
 	s.Phase, s.PhaseLimit, s.Waiting = "", 0, nil
 	s.History, s.HasLoad = nil, false
@@ -213,48 +222,48 @@ func (s *state) applyCell(at time.Time, ref event.CellRef) {
 	}
 }
 
-func (s *state) applyWaiting(at time.Time, d event.Waiting) {
+func (s *State) applyWaiting(at time.Time, d event.Waiting) {
 	if len(s.Waiting) == 0 || s.WaitingPhase != d.Phase {
 		s.WaitingSince = at
 	}
 	s.WaitingPhase, s.Waiting = d.Phase, nil
 	for _, name := range d.For {
-		s.Waiting = append(s.Waiting, clean(name))
+		s.Waiting = append(s.Waiting, Clean(name))
 	}
 }
 
-func (s *state) applySample(at time.Time, d event.NodeSample) {
-	n := s.node(clean(d.Node))
+func (s *State) applySample(at time.Time, d event.NodeSample) {
+	n := s.node(Clean(d.Node))
 	n.SampledAt, n.Sample = at, d
 	n.Sample.Components = nil
 	for _, c := range d.Components {
-		k := s.component(clean(c.Component), c.Instance)
+		k := s.component(Clean(c.Component), c.Instance)
 		k.Node, k.SampledAt, k.Sample = n.Name, at, c
 	}
 }
 
-func (s *state) applyLoad(d event.Load) {
+func (s *State) applyLoad(d event.Load) {
 	s.Load, s.HasLoad = d, true
-	p := point{T: d.T, Published: d.Published, Delivered: d.Delivered, UnderWay: float64(d.UnderWay), On: true}
+	p := Second{T: d.T, Published: d.Published, Delivered: d.Delivered, UnderWay: float64(d.UnderWay), On: true}
 	p.P50, p.HasP50 = deref(d.P50)
 	p.P99, p.HasP99 = deref(d.P99)
 	p.Lateness, p.HasLateness = deref(d.Lateness)
 	s.History = append(s.History, p)
-	if len(s.History) >= 2*historySeconds {
-		s.History = slices.Clone(s.History[len(s.History)-historySeconds:])
+	if len(s.History) >= 2*HistorySeconds {
+		s.History = slices.Clone(s.History[len(s.History)-HistorySeconds:])
 	}
 }
 
-func (s *state) applyResult(at time.Time, d event.CellFinished) {
+func (s *State) applyResult(at time.Time, d event.CellFinished) {
 	i := s.cell(d.Cell)
 	c := &s.Cells[i]
 	switch d.Result.Verdict {
 	case measure.Valid:
-		c.Status = valid
+		c.Status = Valid
 	case measure.Degraded:
-		c.Status = degraded
+		c.Status = Degraded
 	default:
-		c.Status = invalid
+		c.Status = Invalid
 	}
 	c.P99 = d.Result.Latency.P99
 	if !c.Started.IsZero() {
@@ -274,40 +283,40 @@ func deref(v *float64) (float64, bool) {
 
 // cell returns the index of a cell, which it adds where the run's start did
 // not name it.
-func (s *state) cell(ref event.CellRef) int {
+func (s *State) cell(ref event.CellRef) int {
 	if i := ref.Position - 1; i >= 0 && i < len(s.Cells) && s.Cells[i].Ref.Position == ref.Position {
 		return i
 	}
-	if i := slices.IndexFunc(s.Cells, func(c cellState) bool { return c.Ref.Position == ref.Position }); i >= 0 {
+	if i := slices.IndexFunc(s.Cells, func(c Cell) bool { return c.Ref.Position == ref.Position }); i >= 0 {
 		return i
 	}
-	s.Cells = append(s.Cells, cellState{Ref: ref, Label: coordinates(ref.Dimensions)})
+	s.Cells = append(s.Cells, Cell{Ref: ref, Label: Coordinates(ref.Dimensions)})
 	s.Repeated = s.Repeated || ref.Repetition > 1
 	return len(s.Cells) - 1
 }
 
-func (s *state) node(name string) *nodeState {
+func (s *State) node(name string) *Node {
 	for i := range s.Nodes {
 		if s.Nodes[i].Name == name {
 			return &s.Nodes[i]
 		}
 	}
-	s.Nodes = append(s.Nodes, nodeState{Name: name})
+	s.Nodes = append(s.Nodes, Node{Name: name})
 	return &s.Nodes[len(s.Nodes)-1]
 }
 
-func (s *state) component(name string, instance int) *componentState {
+func (s *State) component(name string, instance int) *Component {
 	for i := range s.Components {
 		if c := &s.Components[i]; c.Name == name && c.Instance == instance {
 			return c
 		}
 	}
-	s.Components = append(s.Components, componentState{Name: name, Instance: instance})
+	s.Components = append(s.Components, Component{Name: name, Instance: instance})
 	return &s.Components[len(s.Components)-1]
 }
 
 // at finds a cell by its position; nil where there is none.
-func (s *state) at(position int) *cellState {
+func (s *State) at(position int) *Cell {
 	if position < 1 {
 		return nil
 	}
@@ -319,41 +328,41 @@ func (s *state) at(position int) *cellState {
 	return nil
 }
 
-// fresh says that a sample taken at t still describes the present.
-func (s *state) fresh(t time.Time) bool {
+// Fresh says that a sample taken at t still describes the present.
+func (s *State) Fresh(t time.Time) bool {
 	return !t.IsZero() && s.Now.Sub(t) <= staleAfter
 }
 
-// busiest returns the instance with the highest CPU now; nil where none is known.
-func (s *state) busiest() *componentState {
-	var top *componentState
+// Busiest returns the instance with the highest CPU now; nil where none is known.
+func (s *State) Busiest() *Component {
+	var top *Component
 	for i := range s.Components {
 		c := &s.Components[i]
-		if s.fresh(c.SampledAt) && (top == nil || c.Sample.CPU > top.Sample.CPU) {
+		if s.Fresh(c.SampledAt) && (top == nil || c.Sample.CPU > top.Sample.CPU) {
 			top = c
 		}
 	}
 	return top
 }
 
-// done counts the cells that have a result.
-func (s *state) done() int {
+// Done counts the cells that have a result.
+func (s *State) Done() int {
 	n := 0
 	for _, c := range s.Cells {
-		if c.Status > running {
+		if c.Status > Running {
 			n++
 		}
 	}
 	return n
 }
 
-// remaining estimates the time to the end of the run: what the plan expects of
+// Remaining estimates the time to the end of the run: what the plan expects of
 // the cells to come, scaled by how the finished ones compared with it. It is
 // false where the plan expects nothing.
-func (s *state) remaining() (time.Duration, bool) {
+func (s *State) Remaining() (time.Duration, bool) {
 	var took, planned time.Duration
 	for _, c := range s.Cells {
-		if c.Status > running && c.Took > 0 && c.Ref.Expected > 0 {
+		if c.Status > Running && c.Took > 0 && c.Ref.Expected > 0 {
 			took += c.Took
 			planned += c.Ref.Expected
 		}
@@ -365,15 +374,37 @@ func (s *state) remaining() (time.Duration, bool) {
 	var left time.Duration
 	known := false
 	for _, c := range s.Cells {
-		if c.Ref.Expected <= 0 || c.Status > running {
+		if c.Ref.Expected <= 0 || c.Status > Running {
 			continue
 		}
 		known = true
 		expected := time.Duration(float64(c.Ref.Expected) * scale)
-		if c.Status == running {
+		if c.Status == Running {
 			expected -= s.Now.Sub(c.Started)
 		}
 		left += max(expected, 0)
 	}
 	return left, known
 }
+
+// PhaseIndex is a phase's place in the order of phases; -1 for none of them.
+func PhaseIndex(p event.Phase) int {
+	for i, q := range event.Phases() {
+		if p == q {
+			return i
+		}
+	}
+	return -1
+}
+
+// NodeTrouble tells of a state that needs an operator's eye.
+func NodeTrouble(state string) bool {
+	switch state {
+	case event.NodeLinkLost, event.NodeAgentLost, event.NodeRebooted, event.NodeLost, event.NodeRemoved, event.NodeDiskFull:
+		return true
+	}
+	return false
+}
+
+// NodeWord is a node's state as people say it.
+func NodeWord(state string) string { return strings.ReplaceAll(state, "_", " ") }
