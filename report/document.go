@@ -33,6 +33,10 @@ type document struct {
 	// Repeated is over the repetitions; without rows where there is only one.
 	Repeated table
 	Faults   table
+	// Hops, Use and Limits are in the form in which studies publish.
+	Hops     []table
+	Use      table
+	Limits   table
 	CPU      table
 	Memory   table
 	Sections []section
@@ -95,16 +99,26 @@ func newDocument(run *store.Reader, o Options) document {
 		Cells:    cellTable(run),
 		Repeated: repetitionsTable(run),
 		Faults:   faultTable(run),
+		Hops:     hopTables(run),
+		Use:      useTable(run),
+		Limits:   limitsTable(run),
 		Chart:    newChart(run),
 		Dir:      run.Dir,
 	}
-	d.CPU, d.Memory = componentTables(run, o.Instances)
+	if len(d.Use.Rows) == 0 || o.Instances {
+		d.CPU, d.Memory = componentTables(run, o.Instances)
+	}
 	for _, s := range []section{reasons(run), notes(run), expectations(run), arrivals(run), losses(run), drops(run), remarks(run), absent(run)} {
 		if len(s.Items) > 0 {
 			d.Sections = append(d.Sections, s)
 		}
 	}
 	return d
+}
+
+// tables are all of the document's, in order.
+func (d document) tables() []table {
+	return slices.Concat([]table{d.Cells, d.Repeated, d.Faults}, d.Hops, []table{d.Use, d.Limits, d.CPU, d.Memory})
 }
 
 func facts(run *store.Reader) []string {

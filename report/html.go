@@ -27,7 +27,7 @@ func HTML(w io.Writer, run *store.Reader, o Options) error {
 		document
 		Tables  []table
 		Colours []string
-	}{d, []table{d.Cells, d.Repeated, d.Faults, d.CPU, d.Memory}, []string{"c0", "c1", "c2", "c3", "c4", "c5"}})
+	}{d, d.tables(), []string{"c0", "c1", "c2", "c3", "c4", "c5"}})
 	if err != nil {
 		return fmt.Errorf("report of %s: %w", run.Dir, err)
 	}

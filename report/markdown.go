@@ -19,7 +19,7 @@ func Markdown(w io.Writer, run *store.Reader, o Options) error {
 	for _, f := range d.Facts {
 		b.WriteString("- " + escapeMarkdown(f) + "\n")
 	}
-	for _, t := range []table{d.Cells, d.Repeated, d.Faults, d.CPU, d.Memory} {
+	for _, t := range d.tables() {
 		markdownTable(&b, t)
 	}
 	for _, s := range d.Sections {

@@ -30,6 +30,11 @@ func Text(w io.Writer, run *store.Reader, o Options) error {
 	p.table(d.Cells)
 	p.table(d.Repeated)
 	p.table(d.Faults)
+	for _, t := range d.Hops {
+		p.table(t)
+	}
+	p.table(d.Use)
+	p.table(d.Limits)
 	p.wide(d.CPU)
 	p.wide(d.Memory)
 	for _, s := range d.Sections {
