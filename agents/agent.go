@@ -19,6 +19,7 @@ import (
 	"bela/agents/clock"
 	"bela/agents/component"
 	"bela/agents/fault"
+	"bela/agents/inspect"
 	"bela/agents/protocol"
 )
 
@@ -112,8 +113,10 @@ func Serve(ctx context.Context, cfg Config) error {
 	a.load.agent, a.peers.agent = a, a
 	a.components = component.New(component.Options{
 		Dir: cfg.Dir, Self: cfg.Self, Now: cfg.Clock.Now, Logger: cfg.Logger,
-		Record:  func(path string) error { return record(cfg.Dir, "cgroup", path) },
-		OnEvent: func(e protocol.ComponentEvent) { a.events.append(protocol.Event{Component: &e}) },
+		Record:      func(path string) error { return record(cfg.Dir, "cgroup", path) },
+		RecordState: func(path string) error { return record(cfg.Dir, "state", path) },
+		Holder:      inspect.Holder,
+		OnEvent:     func(e protocol.ComponentEvent) { a.events.append(protocol.Event{Component: &e}) },
 	})
 	a.faults = fault.New(fault.Options{
 		Dir: cfg.Dir, Self: cfg.Self, Run: cfg.Run, Now: cfg.Clock.Now, Processes: a.components, Logger: cfg.Logger,
@@ -140,6 +143,9 @@ func Serve(ctx context.Context, cfg Config) error {
 	if errors.Is(cause, errLease) {
 		if err := fault.UndoAll(context.WithoutCancel(ctx), cfg.Dir); err != nil {
 			return fmt.Errorf("bela's directory stays, for a fault is left: %w", err)
+		}
+		if err := undoPackages(context.WithoutCancel(ctx), cfg.Dir); err != nil {
+			return fmt.Errorf("bela's directory stays, for packages are left: %w", err)
 		}
 		return removeAll(cfg.Dir)
 	}
@@ -258,7 +264,7 @@ func (a *agent) log(level, text string) {
 // what bela is known to make.
 func removeAll(dir string) error {
 	var errs []error
-	for _, name := range []string{"run", "cells", "bin", "MANIFEST"} {
+	for _, name := range []string{"run", undoPackagesScript, "cells", "bin", "artifacts", "MANIFEST"} {
 		errs = append(errs, os.RemoveAll(filepath.Join(dir, name)))
 	}
 	_ = os.Remove(dir) // only when nothing else is in it

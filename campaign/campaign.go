@@ -199,6 +199,7 @@ func (r *runner) newCell(cell experiment.Cell, attempt int) *cellRun {
 		wiring: wiring{
 			cell: cell, seed: r.Plan.Seed, run: crc32.ChecksumIEEE([]byte(r.Store.Name())), attempt: r.attempts,
 			address:  func(node string) string { return r.testbed.find(node).ssh().Address() },
+			facts:    func(node string) nodes.Facts { return r.testbed.find(node).facts },
 			user:     "bela",
 			password: r.password,
 		},

@@ -43,12 +43,14 @@ type cellRun struct {
 	mu      sync.Mutex
 	running bool // components may not end now
 	exits   []string
-	meter   *loadMeter
-	use     *useMeter
-	notes   []string
-	gaps    map[string]uint64 // events that are lost, by node
-	faults  []*faultRun
-	killed  map[instanceKey]bool // by a fault
+	// forgiven are ends that a restart policy allows.
+	forgiven []string
+	meter    *loadMeter
+	use      *useMeter
+	notes    []string
+	gaps     map[string]uint64 // events that are lost, by node
+	faults   []*faultRun
+	killed   map[instanceKey]bool // by a fault
 
 	start     int64 // testbed time of the start of load; 0 before
 	window    window
@@ -231,7 +233,15 @@ func (c *cellRun) takeExit(e protocol.ComponentEvent, node string) {
 	c.mu.Lock()
 	running := c.running
 	if running {
-		c.exits = append(c.exits, fmt.Sprintf("%s-%d on %s: %s", e.Name, e.Instance, node, e.Detail))
+		text := fmt.Sprintf("%s-%d on %s: %s", e.Name, e.Instance, node, e.Detail)
+		switch {
+		case e.State != "exited":
+			c.notes = append(c.notes, fmt.Sprintf("%s-%d on %s was started again by its policy: %s", e.Name, e.Instance, node, e.Detail))
+		case e.Again:
+			c.forgiven = append(c.forgiven, text)
+		default:
+			c.exits = append(c.exits, text)
+		}
 	}
 	c.mu.Unlock()
 	if running || e.State != "exited" {

@@ -27,7 +27,11 @@ func (c *cellRun) clean(ctx context.Context) error {
 
 // startLimit allows each component its time, since they start one after another.
 func (c *cellRun) startLimit() time.Duration {
-	return time.Duration(len(c.cell.Components)) * (c.cell.Phases.Ready + 5*time.Second)
+	limit := time.Duration(len(c.cell.Components)) * (c.cell.Phases.Ready + 5*time.Second)
+	for _, of := range c.cell.Components {
+		limit += provideLimit(of) * time.Duration(len(of.Instances))
+	}
+	return limit
 }
 
 // startComponents starts the components in their order; the instances of one
@@ -59,13 +63,20 @@ func (c *cellRun) startInstance(ctx context.Context, p placed) error {
 	c.emit(state)
 	var started protocol.ComponentStarted
 	m := c.testbed.find(p.node)
-	if err := m.ask(ctx, p.spec.ReadyTimeout+askLimit, protocol.TypeStartComponent, p.spec, &started); err != nil {
+	err := p.err
+	if err == nil {
+		err = c.provide(ctx, m, p.of)
+	}
+	if err == nil {
+		err = m.ask(ctx, p.spec.ReadyTimeout+askLimit, protocol.TypeStartComponent, p.spec, &started)
+	}
+	if err != nil {
 		state.State, state.Detail = "exited", err.Error()
 		if e, ok := errors.AsType[*protocol.Error](err); ok {
 			state.Log = e.Log
 		}
 		c.emit(state)
-		return fmt.Errorf("component %s-%d: %w", p.spec.Name, p.spec.Instance, err)
+		return fmt.Errorf("component %s-%d on %s: %w%s", p.spec.Name, p.spec.Instance, p.node, err, lastLines(state.Log))
 	}
 	state.State, state.Detail = "ready", fmt.Sprintf("pid %d", started.PID)
 	c.emit(state)

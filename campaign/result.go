@@ -214,7 +214,7 @@ func (r *result) verdict(failure error) {
 		Lateness: cell.LatenessP99MS, LatencyP50: cell.Latency.P50, ClockError: cell.ClockErrorMS,
 		ClockSteps: r.steps, Latencies: r.latency.Count(), Negative: r.latency.Negative(),
 		Nodes: r.cellRun.use.load(), Health: r.cellRun.use.health.evidence(), SharedMachine: r.Lab, Generators: r.generators(),
-		Unenforced: r.limits, Exited: r.exits,
+		Unenforced: r.limits, Exited: slices.Concat(r.exits, r.forgiven), RestartsAllowed: len(r.exits) == 0,
 		FirstP50: r.thirds[0].Quantiles().P50, LastP50: r.thirds[2].Quantiles().P50,
 		WarmUp: measure.CheckWarmUp(r.out.Series), LostEvents: r.lostEvents(),
 	}

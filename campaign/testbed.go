@@ -42,6 +42,8 @@ type member struct {
 	meter   nodeMeter
 	// generator is its load generator as it was calibrated; nil where it was not.
 	generator *store.Generator
+	// provisions are the packages and artifacts that it was given.
+	provisions provisions
 
 	mu      sync.Mutex
 	node    *nodes.Node // the connection in use, or the last one

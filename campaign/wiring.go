@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"bela/agents/protocol"
 	"bela/experiment"
+	"bela/nodes"
 )
 
 // ackTimeout is how long a device waits for an acknowledgement before it calls
@@ -27,6 +29,7 @@ type wiring struct {
 	run      uint32 // in every envelope
 	attempt  uint32 // in every envelope; unique in the run
 	address  func(node string) string
+	facts    func(node string) nodes.Facts
 	user     string
 	password string
 }
@@ -34,7 +37,9 @@ type wiring struct {
 // placed is one component instance and the node that runs it.
 type placed struct {
 	node string
+	of   experiment.Component
 	spec protocol.ComponentSpec
+	err  error // why it cannot be asked for
 }
 
 // components lists the instances in starting order.
@@ -42,7 +47,8 @@ func (w wiring) components() []placed {
 	var all []placed
 	for _, c := range w.cell.Components {
 		for _, i := range c.Instances {
-			all = append(all, placed{i.Node, w.component(c, i)})
+			filled, err := c.Filled(w.cell, i, w.surroundings())
+			all = append(all, placed{i.Node, c, w.component(filled, i), err})
 		}
 	}
 	return all
@@ -64,6 +70,7 @@ func (w wiring) component(c experiment.Component, i experiment.Instance) protoco
 		ReadyTimeout: w.cell.Phases.Ready,
 		StopSignal:   c.StopSignal, StopTimeout: c.StopTimeout,
 		LimitCPU: c.Limits.CPU, LimitMemory: c.Limits.Memory,
+		Process: process(c, i),
 	}
 	if keepsBooks(c.Kind) {
 		spec.Books = &protocol.BooksSpec{Run: w.run, Cell: w.attempt}
@@ -77,6 +84,43 @@ func (w wiring) component(c experiment.Component, i experiment.Instance) protoco
 	return spec
 }
 
+// surroundings are what placeholders stand for.
+func (w wiring) surroundings() experiment.Surroundings {
+	return experiment.Surroundings{
+		Address: w.address,
+		CPUs:    func(node string) int { return w.facts(node).CPUs },
+		Memory:  func(node string) int64 { return w.facts(node).Memory },
+	}
+}
+
+// process is what a process of the user's own needs besides its command.
+func process(c experiment.Component, i experiment.Instance) *protocol.ProcessSpec {
+	if c.Kind != experiment.KindProcess {
+		return nil
+	}
+	p := &protocol.ProcessSpec{
+		User: c.User, Directory: c.Directory, State: c.State,
+		ReadyHTTP: c.Ready.HTTP, ReadyStatus: c.Ready.Status, ReadyBody: c.Ready.Body,
+	}
+	for _, name := range slices.Sorted(maps.Keys(i.Ports)) {
+		p.Ports = append(p.Ports, i.Ports[name])
+	}
+	for _, f := range c.Files {
+		p.Files = append(p.Files, protocol.FileSpec{Name: f.Name, Content: f.Content, Mode: f.Mode})
+	}
+	for _, a := range c.Artifacts {
+		spec := protocol.ArtifactSpec{Name: a.Name, SHA256: a.SHA256, Mode: a.Mode}
+		if a.Unpack {
+			spec.Archive = archive(a.Source)
+		}
+		p.Artifacts = append(p.Artifacts, spec)
+	}
+	if r := c.Restart; r != nil {
+		p.Restart = &protocol.RestartSpec{Always: r.Policy == experiment.RestartAlways, Backoff: r.Backoff, Max: r.Max}
+	}
+	return p
+}
+
 // environment is what a user's process gets: its own settings, and where it is
 // and what it is linked to.
 func (w wiring) environment(c experiment.Component, i experiment.Instance) map[string]string {
@@ -87,8 +131,11 @@ func (w wiring) environment(c experiment.Component, i experiment.Instance) map[s
 	if i.Port != 0 {
 		env["BELA_PORT"] = strconv.Itoa(i.Port)
 	}
+	for name, port := range i.Ports {
+		env["BELA_PORT_"+environmentName(name)] = strconv.Itoa(port)
+	}
 	for as, name := range c.Links {
-		env["BELA_LINK_"+strings.ToUpper(strings.ReplaceAll(as, "-", "_"))] = strings.Join(w.addresses(name), ",")
+		env["BELA_LINK_"+environmentName(as)] = strings.Join(w.addresses(name), ",")
 	}
 	maps.Copy(env, c.Env)
 	for name, secret := range c.SecretEnv {
@@ -96,6 +143,8 @@ func (w wiring) environment(c experiment.Component, i experiment.Instance) map[s
 	}
 	return env
 }
+
+func environmentName(name string) string { return strings.ToUpper(strings.ReplaceAll(name, "-", "_")) }
 
 // addresses are host:port of a component's instances.
 func (w wiring) addresses(component string) []string {

@@ -41,6 +41,9 @@ func newPerCell[T any](l *loader, b *hclsyntax.Block, read func(*scope) T) *perC
 	used := map[string]bool{}
 	if b != nil {
 		l.usedDimensions(b.Body, used)
+		if b.Type == "component" {
+			l.lateDimensions(b, used)
+		}
 	}
 	p := &perCell[T]{read: read, known: map[string]entry[T]{}, m: l.m}
 	for i, name := range l.matrix.names() {

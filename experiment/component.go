@@ -2,10 +2,8 @@ package experiment
 
 import (
 	"fmt"
-	"net"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -70,6 +68,7 @@ type componentSpec struct {
 	count     int
 	portFixed bool
 	portAt    hcl.Range
+	portsAt   hcl.Range
 	linkAt    map[string]hcl.Range
 	whole     bool // read without mistakes
 }
@@ -124,8 +123,13 @@ func (l *loader) componentBlock(b *hclsyntax.Block, s *scope) *componentSpec {
 	c.Kind = kind
 	c.Group, _ = r.refer("on", nodeType, "node", sortedKeys(l.groups))
 	r.require("on", "on = node.worker")
+	l.placement(r, c)
 	if n, ok := r.whole("instances", 1, maxInstances); ok {
 		c.count = int(n)
+		if nodes := l.groups[c.Group].Count; c.Place == PlaceOnePerNode && nodes > 0 && c.count > nodes {
+			r.wrong("instances", fmt.Sprintf("there are %d, one on each node, and the group %s has %d nodes", c.count, c.Group, nodes),
+				"leave it out to have one on every node")
+		}
 		if c.count > 1 && (kind == KindNATS || kind == KindStan) {
 			r.wrong("instances", fmt.Sprintf("%s runs as one instance for now, and this says %d", kind, c.count),
 				"write instances = 1 or leave it out")
@@ -142,17 +146,31 @@ func (l *loader) componentBlock(b *hclsyntax.Block, s *scope) *componentSpec {
 		l.bridgeSettings(r, c)
 	}
 	if !kindKnown || kind == KindProcess {
+		l.namedPorts(r, c)
+		early := r.s
+		r.s = l.lateScope(b, early)
 		l.processSettings(r, c)
+		r.s = early
 	}
 	r.finish()
 	c.whole = len(l.m.list) == before
 	return c
 }
 
+// placement reads how instances lie on nodes.
+func (l *loader) placement(r *reader, c *componentSpec) {
+	if place, ok := r.choice("place", string(PlaceSpread), string(PlacePack), string(PlaceOnePerNode)); ok && Placement(place) != PlaceSpread {
+		c.Place = Placement(place)
+	}
+	if c.Place == PlaceOnePerNode {
+		c.count = max(l.groups[c.Group].Count, 1)
+	}
+}
+
 // componentKind reads uses; a command instead makes a process.
 func (l *loader) componentKind(r *reader) (Kind, bool) {
 	names := platformNames()
-	_, _, _ = r.raw("command") // so that it is legal beside uses; read later
+	r.args = append(r.args, "command") // so that it is legal beside uses; read later
 	uses, ok := r.refer("uses", kindType, "platform", sortedKeys(names))
 	switch {
 	case r.has("uses") && r.has("command"):
@@ -253,6 +271,7 @@ func (l *loader) processSettings(r *reader, c *componentSpec) {
 	if d, ok := r.length("stop_timeout", 0, time.Hour); ok {
 		c.StopTimeout = d
 	}
+	l.process(r, c)
 }
 
 var environmentName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
@@ -299,32 +318,4 @@ func set[V any](m map[string]V, key string, value V) map[string]V {
 	}
 	m[key] = value
 	return m
-}
-
-// ready reads how a process shows that it is ready.
-func (l *loader) ready(r *reader) Ready {
-	var ready Ready
-	ready.TCP, _ = r.text("tcp", 300)
-	ready.Log, _ = r.text("log", 1000)
-	ready.Command, _ = r.texts("command", 1000)
-	given := 0
-	for _, name := range []string{"tcp", "log", "command"} {
-		if r.has(name) {
-			given++
-		}
-	}
-	if given > 1 {
-		r.m.error(r.header, r.what+" gives more than one of tcp, log and command", "keep the one that comes last when the process starts")
-	}
-	if ready.TCP != "" {
-		_, port, err := net.SplitHostPort(ready.TCP)
-		if n, numErr := strconv.Atoi(port); err != nil || numErr != nil || n < 1 || n > 65535 {
-			r.wrong("tcp", fmt.Sprintf("%q is not host:port", clip(ready.TCP)), `for example: tcp = "127.0.0.1:1883"`)
-		}
-	}
-	if _, err := regexp.Compile(ready.Log); err != nil {
-		r.wrong("log", "this is not a regular expression: "+err.Error(), `for example: log = "listening on .*1883"`)
-	}
-	r.finish()
-	return ready
 }

@@ -33,6 +33,8 @@ type scope struct {
 	// metrics are the legal third steps of component.<name> in an expectation.
 	metrics   []string
 	functions []string // names, sorted
+	// late says that components have parts: what is known of them only later.
+	late bool
 	// elsewhere explains names that exist, but not here.
 	elsewhere map[string]string
 }
@@ -54,13 +56,13 @@ func (s *scope) with(members map[string][]string, values map[string]cty.Value) *
 	}
 	child := s.ctx.NewChild()
 	child.Variables = values
-	return &scope{ctx: child, members: merged, plain: s.plain, metrics: s.metrics, functions: s.functions, elsewhere: elsewhere}
+	return &scope{ctx: child, members: merged, plain: s.plain, metrics: s.metrics, functions: s.functions, elsewhere: elsewhere, late: s.late}
 }
 
 // what members of a root are called in messages.
 var memberNames = map[string]string{
 	"var": "variable", "local": "local value", "cell": "dimension of the matrix", "node": "node group",
-	"component": "component", "platform": "built-in component",
+	"component": "component", "platform": "built-in component", "self": "fact of an instance",
 }
 
 // eval works out an expression. It reports what is wrong with it and returns
@@ -178,7 +180,7 @@ func (m *mistakes) thirdStep(t hcl.Traversal, s *scope, root, name string) bool 
 		return true
 	}
 	isReference := root == "node" || root == "platform" || root == "component"
-	if !isReference {
+	if !isReference || s.late && root == "component" {
 		return true
 	}
 	step, ok := stepName(t[2])
@@ -291,6 +293,7 @@ func functionScope(functions map[string]function.Function) *scope {
 			"node":      "node groups cannot be used here",
 			"component": "components cannot be used here",
 			"platform":  "built-in components cannot be used here",
+			"self":      "self.… stands in what a process of your own is given: command, env, directory, state, file and ready",
 		},
 	}
 }

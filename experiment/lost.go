@@ -131,12 +131,26 @@ func (c Cell) moveInstances(component *Component, left map[string][]string, gone
 		}
 		to := slices.MinFunc(nodes, func(a, b string) int { return on(a) - on(b) })
 		notes = append(notes, fmt.Sprintf("without node %s: %s-%d runs on %s", in.Node, component.Name, in.Index, to))
-		if in.Port > 0 {
-			in.Port = c.freePort(to, component.Port)
-		}
-		in.Node = to
+		c.movePorts(component, in, to)
 	}
 	return notes, nil
+}
+
+// movePorts puts an instance on a node, with ports that are free there.
+func (c Cell) movePorts(component *Component, in *Instance, to string) {
+	main, named := in.Port, in.Ports
+	in.Port, in.Ports = 0, nil
+	if main > 0 {
+		in.Port = c.freePort(to, component.Port)
+	}
+	in.Node = to
+	for _, name := range sortedKeys(named) {
+		port := in.Port
+		if named[name] != main { // else it is the main one's name
+			port = c.freePort(to, component.Ports[name])
+		}
+		in.Ports = set(in.Ports, name, port)
+	}
 }
 
 // freePort is the first port from one on that no instance has on a node. There
@@ -144,13 +158,26 @@ func (c Cell) moveInstances(component *Component, left map[string][]string, gone
 func (c Cell) freePort(node string, port int) int {
 	for taken := true; taken; {
 		taken = slices.ContainsFunc(c.Components, func(o Component) bool {
-			return slices.ContainsFunc(o.Instances, func(i Instance) bool { return i.Node == node && i.Port == port })
+			return slices.ContainsFunc(o.Instances, func(i Instance) bool { return i.Node == node && i.has(port) })
 		})
 		if taken {
 			port++
 		}
 	}
 	return port
+}
+
+// has says whether a port is one of the instance's.
+func (i Instance) has(port int) bool {
+	if i.Port == port {
+		return true
+	}
+	for _, named := range i.Ports {
+		if named == port {
+			return true
+		}
+	}
+	return false
 }
 
 // spread splits devices or customers evenly into contiguous ranges, the first

@@ -14,9 +14,9 @@ func TestWithout(t *testing.T) {
 	groups := []NodeGroup{{Name: "worker", Count: 3}, {Name: "iot", Count: 3}, {Name: "customer", Count: 1}}
 	cell := Cell{
 		Components: []Component{
-			{Name: "broker", Group: "worker", Port: 1883, Instances: []Instance{{1, "worker-1", 1883}, {2, "worker-2", 1883}, {3, "worker-1", 1884}}},
-			{Name: "hub", Group: "worker", Instances: []Instance{{1, "worker-1", 0}}},
-			{Name: "other", Group: "worker", Port: 1884, Instances: []Instance{{1, "worker-3", 1884}}},
+			{Name: "broker", Group: "worker", Port: 1883, Instances: []Instance{{1, "worker-1", 1883, nil}, {2, "worker-2", 1883, nil}, {3, "worker-1", 1884, nil}}},
+			{Name: "hub", Group: "worker", Instances: []Instance{{1, "worker-1", 0, nil}}},
+			{Name: "other", Group: "worker", Port: 1884, Instances: []Instance{{1, "worker-3", 1884, nil}}},
 		},
 		Devices:   Devices{Group: "iot", Count: 10, Shares: []Share{{"iot-1", 0, 4}, {"iot-2", 4, 3}, {"iot-3", 7, 3}}},
 		Customers: Customers{Group: "customer", Count: 2, Shares: []Share{{"customer-1", 0, 2}}},
@@ -26,7 +26,7 @@ func TestWithout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Instance{{1, "worker-3", 1883}, {2, "worker-2", 1883}, {3, "worker-2", 1884}}
+	want := []Instance{{1, "worker-3", 1883, nil}, {2, "worker-2", 1883, nil}, {3, "worker-2", 1884, nil}}
 	if !reflect.DeepEqual(got.Components[0].Instances, want) {
 		t.Errorf("brokers %+v, want %+v", got.Components[0].Instances, want)
 	}

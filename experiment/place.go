@@ -40,10 +40,15 @@ func (l *loader) place(specs []*componentSpec) []Component {
 	for i, name := range ordered {
 		out[i] = *components[name]
 	}
+	l.placeholders(active, out)
+	if len(l.m.list) > before {
+		return nil
+	}
 	return out
 }
 
-// instances spreads a component over its group's nodes, one after the other.
+// instances spreads a component over its group's nodes, one after the other, or
+// packs it on one.
 // The n-th component of a group begins at its n-th node, so that components of
 // one instance do not all meet on the first, and so that the number of
 // instances of one does not move another.
@@ -51,7 +56,11 @@ func (l *loader) instances(spec *componentSpec, start int) []Instance {
 	g := l.groups[spec.Group]
 	list := make([]Instance, spec.count)
 	for i := range list {
-		list[i] = Instance{Index: i + 1, Node: g.NodeName((start + i) % max(g.Count, 1))}
+		at := start + i
+		if spec.Place == PlacePack {
+			at = start
+		}
+		list[i] = Instance{Index: i + 1, Node: g.NodeName(at % max(g.Count, 1))}
 	}
 	return list
 }
@@ -203,6 +212,50 @@ func (l *loader) ports(active []*componentSpec, components map[string]*Component
 				}
 			}
 			l.claim(spec, c, base, taken)
+		}
+		if fixed {
+			l.claimNamed(active, components, taken)
+		}
+	}
+}
+
+// claimNamed gives instances their named ports.
+func (l *loader) claimNamed(active []*componentSpec, components map[string]*Component, taken map[string]map[int]*componentSpec) {
+	for _, spec := range active {
+		c := components[spec.Name]
+		for _, name := range sortedKeys(c.Ports) {
+			if c.Ports[name] == c.Port { // claimed as the main one
+				for k := range c.Instances {
+					c.Instances[k].Ports = set(c.Instances[k].Ports, name, c.Instances[k].Port)
+				}
+				continue
+			}
+			named := *c
+			named.Instances = slices.Clone(c.Instances)
+			at := *spec
+			at.portAt = spec.portsAt
+			l.claim(&at, &named, c.Ports[name], taken)
+			for k, i := range named.Instances {
+				c.Instances[k].Ports = set(c.Instances[k].Ports, name, i.Port)
+			}
+		}
+	}
+}
+
+// placeholders checks that all of them will stand for something.
+func (l *loader) placeholders(active []*componentSpec, components []Component) {
+	cell := Cell{Components: components}
+	facts := Surroundings{
+		Address: func(string) string { return "127.0.0.1" },
+		CPUs:    func(string) int { return 1 }, Memory: func(string) int64 { return 1 << 20 },
+	}
+	for _, c := range components {
+		for _, i := range c.Instances {
+			if _, err := c.Filled(cell, i, facts); err != nil {
+				at := active[slices.IndexFunc(active, func(s *componentSpec) bool { return s.Name == c.Name })].header
+				l.m.error(at, fmt.Sprintf("component %q: %v", c.Name, err))
+				break
+			}
 		}
 	}
 }

@@ -110,7 +110,9 @@ type Component struct {
 	// the same node take the next ones. 0 for components that listen nowhere.
 	Port      int        `json:"port,omitempty"`
 	Instances []Instance `json:"instances"`
-	Limits    Limits     `json:"limits"`
+	// Place is how they lie on the nodes of the group; empty is PlaceSpread.
+	Place  Placement `json:"place,omitempty"`
+	Limits Limits    `json:"limits"`
 	// Links name the components that this one talks to, by what it needs them
 	// as: "broker", "nats", "stan". Filled in where only one component fits.
 	Links map[string]string `json:"links,omitempty"`
@@ -129,6 +131,7 @@ type Component struct {
 	Ready       Ready             `json:"ready"`
 	StopSignal  string            `json:"stop_signal,omitempty"` // "TERM" unless given
 	StopTimeout time.Duration     `json:"stop_timeout,omitempty"`
+	Process
 }
 
 // Instance is one running copy of a component.
@@ -136,6 +139,8 @@ type Instance struct {
 	Index int    `json:"index"` // from 1
 	Node  string `json:"node"`
 	Port  int    `json:"port,omitempty"`
+	// Ports are its named ports.
+	Ports map[string]int `json:"ports,omitempty"`
 }
 
 // Limits are a component instance's resource limits; 0 is none.
@@ -147,7 +152,12 @@ type Limits struct {
 // Ready says how a process shows that it is ready; the zero value is a TCP
 // connection to its port, or just running where it has none.
 type Ready struct {
-	TCP     string   `json:"tcp,omitempty"`     // host:port
+	TCP string `json:"tcp,omitempty"` // host:port
+	// HTTP is a URL that answers a GET with Status, and with a body that the
+	// regular expression Body matches where there is one.
+	HTTP    string   `json:"http,omitempty"`
+	Status  int      `json:"status,omitempty"`
+	Body    string   `json:"body,omitempty"`
 	Log     string   `json:"log,omitempty"`     // a regular expression that a line of output matches
 	Command []string `json:"command,omitempty"` // exits 0
 }

@@ -8,6 +8,8 @@
 //	bin/bela-agent-<16 hex digits of its SHA-256>
 //	run/     agent.sock, agent.pid, agent.log
 //	cells/   what the agent and the components write
+//	artifacts/  files that components need, by their SHA-256
+//	undo-packages.sh  where packages were installed: removes them again
 //	MANIFEST
 //
 // A directory without bela's MANIFEST is never touched. The package knows how
@@ -43,10 +45,13 @@ const (
 	exitUnwritable  = 11
 	exitNoExec      = 12
 	exitToolMissing = 13
+	exitNotRoot     = 14
+	exitPackages    = 15
 	exitInUse       = 20
 	exitNoAgent     = 25
 	exitOthersStay  = 24
 	exitFaultLeft   = 26
+	exitPackageLeft = 27
 )
 
 // spaceForRun is what a node's disk must have beside the agent: logs and
@@ -110,6 +115,12 @@ func explain(node, what string, err error) error {
 		return &nodes.Error{Node: node, Kind: nodes.CommandFailed, Err: fmt.Errorf("%s: %w", what, ErrNoAgent)}
 	case exitOthersStay:
 		return fail(nodes.FileFailed, "look at them and remove them by hand")
+	case exitNotRoot:
+		return fail(nodes.NoPermission, "log in as root, or have them installed there")
+	case exitPackages:
+		return fail(nodes.CommandFailed, "see what apt-get says on the node, or install them there by hand")
+	case exitPackageLeft:
+		return fail(nodes.CommandFailed, "remove them by hand, then run bela clean again")
 	case exitFaultLeft:
 		return fail(nodes.CommandFailed, "log in as the user that ran the experiment and run bela clean again")
 	}

@@ -42,6 +42,11 @@ type Options struct {
 	// Record notes a control group's directory before it is made; one that
 	// cannot be noted is not made. nil notes nothing.
 	Record func(path string) error
+	// RecordState notes a path outside of Dir that components write to, before
+	// they do. nil notes nothing.
+	RecordState func(path string) error
+	// Holder names the process that listens on a port; nil names none.
+	Holder func(host string, port int) string
 }
 
 // Supervisor runs instances of components. It is safe for several goroutines.
@@ -56,6 +61,12 @@ type Supervisor struct {
 	restarts map[key]int
 	faulted  map[key]bool // ended by a fault
 	nursery  *nursery     // nil while nothing runs
+
+	state      map[string]bool // paths outside of Dir, recorded
+	revived    map[key]int     // restarts by policy so far
+	revivals   map[key]*revival
+	reviving   sync.WaitGroup
+	generation int // counts the times that all were stopped
 }
 
 // key names an instance on this node.
@@ -80,6 +91,7 @@ func New(o Options) *Supervisor {
 		Options: o, groups: groups,
 		running: make(map[key]*instance), exits: make(map[key]int), restarts: make(map[key]int),
 		faulted: make(map[key]bool),
+		state:   make(map[string]bool), revived: make(map[key]int), revivals: make(map[key]*revival),
 	}
 }
 
@@ -96,9 +108,10 @@ func (s *Supervisor) Start(ctx context.Context, spec protocol.ComponentSpec) (pr
 	if err := checkSpec(spec); err != nil {
 		return protocol.ComponentStarted{}, &protocol.Error{Code: "bad_request", Text: fmt.Sprintf("component %s: %v", k, err)}
 	}
-	in, err := s.launch(k, spec)
-	if err != nil {
-		return protocol.ComponentStarted{}, err
+	s.callOff(k)
+	in, refused := s.launch(ctx, k, spec, false)
+	if refused != nil {
+		return protocol.ComponentStarted{}, refused
 	}
 	ready := in.awaitReady(ctx)
 	if ready == nil && !in.life.CompareAndSwap(starting, live) {
@@ -127,10 +140,15 @@ func checkSpec(spec protocol.ComponentSpec) error {
 		return errors.New("it has no kind")
 	case spec.Kind == KindProcess && (len(spec.Command) == 0 || spec.Command[0] == ""):
 		return errors.New("it has no command")
+	case spec.Kind != KindProcess && spec.Process != nil:
+		return errors.New("only a process has files, artifacts, a user or restarts")
 	case spec.LimitCPU < 0 || spec.LimitMemory < 0:
 		return errors.New("a limit is negative")
 	}
 	if _, err := stopSignal(spec.StopSignal); err != nil {
+		return err
+	}
+	if err := checkProcess(spec.Process); err != nil {
 		return err
 	}
 	if spec.ReadyLog != "" {
@@ -141,10 +159,14 @@ func checkSpec(spec protocol.ComponentSpec) error {
 	return nil
 }
 
-// launch starts the process and enters it among the running.
-func (s *Supervisor) launch(k key, spec protocol.ComponentSpec) (*instance, error) {
+// launch starts the process and enters it among the running. revival says that
+// its policy starts it again.
+func (s *Supervisor) launch(ctx context.Context, k key, spec protocol.ComponentSpec, revival bool) (*instance, *protocol.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if revival && ctx.Err() != nil {
+		return nil, &protocol.Error{Code: "internal", Text: fmt.Sprintf("component %s: its restart was called off", k)}
+	}
 	if in := s.running[k]; in != nil {
 		return nil, &protocol.Error{Code: "bad_request", Text: fmt.Sprintf("component %s runs already, with pid %d: stop it first", k, in.pid)}
 	}
@@ -152,7 +174,7 @@ func (s *Supervisor) launch(k key, spec protocol.ComponentSpec) (*instance, erro
 		s.nursery = newNursery(s.Self, s.Logger)
 	}
 	in := newInstance(s, k, spec)
-	in.again = s.faulted[k]
+	in.again, in.revival = s.faulted[k] || revival, revival
 	if err := in.start(s.nursery); err != nil {
 		s.quiet()
 		return nil, &protocol.Error{Code: "component_failed", Text: fmt.Sprintf("component %s: %v", k, err), Log: in.log.last()}
@@ -171,9 +193,10 @@ func (s *Supervisor) launch(k key, spec protocol.ComponentSpec) (*instance, erro
 
 // ended takes an instance out of the running. An end that was asked for, or that
 // Start tells of, makes the next start no restart.
-func (s *Supervisor) ended(in *instance, told bool) {
+func (s *Supervisor) ended(in *instance, told bool) (generation int, again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	again = !told && !in.faulted.Load() && s.mayRevive(in)
 	if s.running[in.key] == in {
 		delete(s.running, in.key)
 	}
@@ -181,6 +204,8 @@ func (s *Supervisor) ended(in *instance, told bool) {
 	case in.faulted.Load():
 		s.exits[in.key]++
 		s.faulted[in.key] = true
+	case told && in.revival && !in.asked.Load():
+		s.exits[in.key]++ // its policy may start it once more
 	case told:
 		delete(s.exits, in.key)
 		delete(s.restarts, in.key)
@@ -189,6 +214,7 @@ func (s *Supervisor) ended(in *instance, told bool) {
 	}
 	s.nursery.forget(in)
 	s.quiet()
+	return s.generation, again
 }
 
 // quiet lets go of the nursery when nothing runs. The caller holds mu.
@@ -203,6 +229,7 @@ func (s *Supervisor) quiet() {
 // timeout, or when ctx is done, SIGKILL to all that is left of it. Stopping one
 // that does not run is no error.
 func (s *Supervisor) Stop(ctx context.Context, name string, instance int) error {
+	s.callOff(key{name, instance})
 	s.mu.Lock()
 	in := s.running[key{name, instance}]
 	s.mu.Unlock()
@@ -216,10 +243,15 @@ func (s *Supervisor) Stop(ctx context.Context, name string, instance int) error 
 // ended before. It goes on after an error.
 func (s *Supervisor) StopAll(ctx context.Context) error {
 	var errs []error
+	s.callOffAll()
 	for _, in := range slices.Backward(s.list()) {
 		errs = append(errs, in.stop(ctx))
 	}
 	s.mu.Lock()
+	if len(s.running) == 0 {
+		errs = append(errs, s.wipeState())
+	}
+	clear(s.revived)
 	clear(s.exits)
 	clear(s.restarts)
 	clear(s.faulted)

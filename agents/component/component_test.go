@@ -281,7 +281,7 @@ func TestReady(t *testing.T) {
 		text string
 	}{
 		{"a port that is open", func(s *protocol.ComponentSpec) { s.ReadyTCP = open }, "", ""},
-		{"nothing given but a port: it is tried", func(s *protocol.ComponentSpec) { s.Port, s.Bind = portNumber, "0.0.0.0" }, "", ""},
+		{"a port that another has", func(s *protocol.ComponentSpec) { s.Port, s.Bind = portNumber, "127.0.0.1" }, "component_failed", "is in use by the test"},
 		{"nothing given at all: it runs", func(*protocol.ComponentSpec) {}, "", ""},
 		{"a line", func(s *protocol.ComponentSpec) { s.ReadyLog = "^up$" }, "", ""},
 		{"a command that ends well", func(s *protocol.ComponentSpec) { s.ReadyCommand = []string{"true"} }, "", ""},
@@ -307,7 +307,10 @@ func TestReady(t *testing.T) {
 		}, "component_failed", "is not on this node"},
 		{"a path that is not there", func(s *protocol.ComponentSpec) {
 			s.Command, s.ReadyLog = []string{"/no/such/file"}, "never"
-		}, "component_failed", "exit status 3"},
+		}, "component_failed", `command "/no/such/file" is not on this node`},
+		{"a file that is no program", func(s *protocol.ComponentSpec) {
+			s.Command = []string{"/etc/passwd"}
+		}, "component_failed", `command "/etc/passwd" is no program`},
 		{"a name that would leave the directory", func(s *protocol.ComponentSpec) { s.Name = "../p" }, "bad_request", "name"},
 		{"a pattern that is none", func(s *protocol.ComponentSpec) { s.ReadyLog = "(" }, "bad_request", "ready"},
 		{"a signal that is none", func(s *protocol.ComponentSpec) { s.StopSignal = "WAVE" }, "bad_request", "WAVE"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -73,6 +74,12 @@ func helper(args []string) error {
 		}
 		fmt.Println("child", child.Process.Pid)
 		time.Sleep(time.Hour)
+	case "serve": // answer every request at an address with a status and a text
+		return http.ListenAndServe(args[1], http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			status, _ := strconv.Atoi(args[2])
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, args[3])
+		}))
 	case "supervise":
 		return helperSupervise(args[1])
 	case "lines":
@@ -236,6 +243,7 @@ func newBench(t *testing.T, withGroups bool) *bench {
 	b.Supervisor = New(Options{
 		Dir: t.TempDir(), Self: self(t), Now: func() int64 { return 42 },
 		OnEvent: func(e protocol.ComponentEvent) { b.events <- e },
+		Holder:  func(string, int) string { return "the test" },
 		Logger:  slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	if withGroups {

@@ -42,9 +42,13 @@ type instance struct {
 	key
 	spec protocol.ComponentSpec
 	sup  *Supervisor
-	dir  string // working directory
-	seq  int
-	log  *outputLog
+	dir  string // the instance's own directory
+	work string // working directory
+	as   *login // nil is the agent's user
+	// given is the spec before anything was filled in.
+	given protocol.ComponentSpec
+	seq   int
+	log   *outputLog
 
 	cmd          *exec.Cmd
 	pid          int
@@ -62,6 +66,7 @@ type instance struct {
 	faulted   atomic.Bool       // by a fault: it may be started again
 	paused    atomic.Bool
 	again     bool          // it takes up what an instance left that a fault ended
+	revival   bool          // its policy started it again
 	life      atomic.Int32  // starting, live or dead
 	exited    chan struct{} // closed when all is cleared away
 	status    string        // how it ended; read after exited
@@ -72,7 +77,7 @@ type instance struct {
 }
 
 func newInstance(s *Supervisor, k key, spec protocol.ComponentSpec) *instance {
-	return &instance{key: k, spec: spec, sup: s, log: &outputLog{},
+	return &instance{key: k, spec: spec, given: spec, sup: s, log: &outputLog{},
 		ready: make(chan struct{}), exited: make(chan struct{}), booked: make(chan report.Books, 1)}
 }
 
@@ -83,6 +88,7 @@ func (in *instance) builtIn() bool { return in.spec.Kind != KindProcess }
 func (in *instance) start(n *nursery) (err error) {
 	argv, err := in.prepare()
 	if err != nil {
+		in.log.close()
 		return err
 	}
 	out, outW, err := os.Pipe()
@@ -101,8 +107,8 @@ func (in *instance) start(n *nursery) (err error) {
 	in.confine()
 	in.cmd = &exec.Cmd{
 		Path: in.sup.Self,
-		Args: shimArgs(in.sup.Self, in.group, argv),
-		Dir:  in.dir, Env: in.environment(),
+		Args: shimArgs(in.sup.Self, in.group, in.as, argv),
+		Dir:  in.work, Env: in.environment(),
 		Stdout: outW, Stderr: outW,
 		// Its own process group, so that a stop reaches its children; and it dies
 		// with the thread that forks it (see nursery).
@@ -137,15 +143,15 @@ func (in *instance) prepare() ([]string, error) {
 		return nil, fmt.Errorf("directory of the cell: %w", err)
 	}
 	in.dir = filepath.Join(cell, in.String())
+	if err := in.log.open(in.dir + ".log"); err != nil {
+		return nil, err
+	}
+	if err := in.portsFree(); err != nil {
+		return nil, err
+	}
 	// What an earlier attempt stored must not reach this one; what a fault left
 	// behind must, as on a machine where a process is started again.
-	if !in.again {
-		err = os.RemoveAll(in.dir)
-	}
-	if err := errors.Join(err, os.MkdirAll(in.dir, 0o700)); err != nil {
-		return nil, fmt.Errorf("working directory: %w", err)
-	}
-	if err := in.log.open(in.dir + ".log"); err != nil {
+	if err := in.furnish(); err != nil {
 		return nil, err
 	}
 	if !in.builtIn() {
@@ -165,12 +171,23 @@ func (in *instance) prepare() ([]string, error) {
 // userCommand finds the executable of a user's command.
 func (in *instance) userCommand() ([]string, error) {
 	argv := append([]string(nil), in.spec.Command...)
-	if strings.ContainsRune(argv[0], '/') {
+	if !strings.ContainsRune(argv[0], '/') {
+		path, err := exec.LookPath(argv[0])
+		if err != nil {
+			return nil, fmt.Errorf("command %q is not on this node: %w", argv[0], err)
+		}
+		argv[0] = path
 		return argv, nil
 	}
-	path, err := exec.LookPath(argv[0])
-	if err != nil {
+	path := argv[0]
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(in.work, path)
+	}
+	switch info, err := os.Stat(path); {
+	case err != nil:
 		return nil, fmt.Errorf("command %q is not on this node: %w", argv[0], err)
+	case info.IsDir() || info.Mode()&0o111 == 0:
+		return nil, fmt.Errorf("command %q is no program: its mode is %s", argv[0], info.Mode())
 	}
 	argv[0] = path
 	return argv, nil
@@ -184,6 +201,9 @@ func (in *instance) environment() []string {
 		if v, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+v)
 		}
+	}
+	if in.as != nil {
+		env = append(env, "HOME="+in.dir, "USER="+in.process().User)
 	}
 	for name, v := range in.spec.Env {
 		env = append(env, name+"="+v)
@@ -249,12 +269,15 @@ func (in *instance) wait(readers *sync.WaitGroup, pipes ...*os.File) {
 	in.log.close()
 	in.release()
 	told := in.life.Swap(dead) == starting || asked
-	in.sup.ended(in, told)
+	generation, again := in.sup.ended(in, told)
 	close(in.exited)
+	if again {
+		defer in.sup.revive(in, generation)
+	}
 	if !told && in.sup.OnEvent != nil {
 		in.sup.OnEvent(protocol.ComponentEvent{
 			At: in.sup.Now(), Name: in.name, Instance: in.number, State: "exited",
-			Detail: in.status, Log: in.log.last(),
+			Detail: in.status, Log: in.log.last(), Again: again,
 		})
 	}
 }

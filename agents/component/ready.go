@@ -85,7 +85,8 @@ func (in *instance) checks() []check {
 		return []check{{"its own report that it accepts work", func(ctx context.Context) error { return awaitClosed(ctx, in.ready) }}}
 	}
 	tcp := s.ReadyTCP
-	if tcp == "" && s.ReadyLog == "" && len(s.ReadyCommand) == 0 && s.Port > 0 {
+	web := in.process().ReadyHTTP
+	if tcp == "" && web == "" && s.ReadyLog == "" && len(s.ReadyCommand) == 0 && s.Port > 0 {
 		host := s.Bind
 		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 			host = "127.0.0.1"
@@ -95,6 +96,9 @@ func (in *instance) checks() []check {
 	var all []check
 	if tcp != "" {
 		all = append(all, check{"a TCP connection to " + tcp, func(ctx context.Context) error { return awaitTCP(ctx, tcp) }})
+	}
+	if web != "" {
+		all = append(all, check{"an answer from " + web, in.awaitHTTP})
 	}
 	if s.ReadyLog != "" {
 		found := in.log.watch(regexp.MustCompile(s.ReadyLog)) // checked by checkSpec
@@ -158,8 +162,11 @@ func (in *instance) runReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, commandTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, in.spec.ReadyCommand[0], in.spec.ReadyCommand[1:]...)
-	cmd.Dir, cmd.Env = in.dir, in.environment()
+	cmd.Dir, cmd.Env = in.work, in.environment()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if in.as != nil {
+		cmd.SysProcAttr.Credential = in.as.credential()
+	}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = lastWords
 	out := &tailBuffer{}

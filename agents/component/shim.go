@@ -22,7 +22,9 @@ const ShimCommand = "component"
 // Shim is the agent's executable as a helper of its own supervisor; args are
 // those after ShimCommand.
 //
-//	exec -parent PID [-group DIR]… -- COMMAND…   joins the control groups, then becomes COMMAND
+//	exec -parent PID [-group DIR]… [-as UID,GID…] -- COMMAND…   joins the control groups, becomes
+//	                                             the user with these groups, the first its own,
+//	                                             then COMMAND
 //	guard                                        kills what it was told to watch when stdin ends
 //
 // A process is in its groups before its first instruction that way. It does not
@@ -40,12 +42,15 @@ func Shim(args []string) error {
 }
 
 // shimArgs is the argument list that makes Shim run argv in a group.
-func shimArgs(self string, g *group, argv []string) []string {
+func shimArgs(self string, g *group, as *login, argv []string) []string {
 	args := []string{self, ShimCommand, "exec", "-parent", strconv.Itoa(os.Getpid())}
 	if g != nil {
 		for _, d := range g.dirs() {
 			args = append(args, "-group", d)
 		}
+	}
+	if as != nil {
+		args = append(args, "-as", as.String())
 	}
 	return append(append(args, "--"), argv...)
 }
@@ -67,6 +72,10 @@ func shimExec(args []string) error {
 			if err := joinGroup(args[1]); err != nil {
 				return err
 			}
+		case "-as":
+			if err := become(args[1]); err != nil {
+				return err
+			}
 		default:
 			return fmt.Errorf("unknown option %s", args[0])
 		}
@@ -84,6 +93,35 @@ func shimExec(args []string) error {
 	argv := args[1:]
 	if err := syscall.Exec(argv[0], argv, os.Environ()); err != nil {
 		return fmt.Errorf("run %s: %w", argv[0], err)
+	}
+	return nil
+}
+
+// String is the login as the shim's option: its user and its groups.
+func (l *login) String() string {
+	text := strconv.Itoa(l.uid)
+	for _, g := range l.groups {
+		text += "," + strconv.Itoa(g)
+	}
+	return text
+}
+
+// become makes this process a user's, with the user's groups.
+func become(as string) error {
+	var ids []int
+	for text := range strings.SplitSeq(as, ",") {
+		id, err := strconv.Atoi(text)
+		if err != nil {
+			return err
+		}
+		ids = append(ids, id)
+	}
+	if len(ids) < 2 {
+		return errors.New("a user and a group are needed")
+	}
+	// All threads take part, so that none is left with the old rights.
+	if err := errors.Join(syscall.Setgroups(ids[1:]), syscall.Setgid(ids[1]), syscall.Setuid(ids[0])); err != nil {
+		return fmt.Errorf("become user %d: %w", ids[0], err)
 	}
 	return nil
 }

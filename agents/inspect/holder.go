@@ -20,6 +20,15 @@ const tcpListen = "0A"
 // maxSockets bounds how much of /proc/net/tcp is read; a line has 150 bytes.
 const maxSockets = 32 << 20
 
+// Holder says which process listens on a port of this machine, so that nothing
+// else can at the host's address: "mosquitto (pid 12, user root)". It is empty
+// where it cannot be seen.
+func Holder(host string, port int) string {
+	s := &server{}
+	s.Proc = "/proc"
+	return s.holder(host, port)
+}
+
 // holder says which process listens on a port, so that nothing else can at the
 // host's address; empty where it cannot be seen, as one of another login cannot
 // by any but root.

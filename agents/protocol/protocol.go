@@ -152,6 +152,8 @@ type ComponentSpec struct {
 
 	Command []string          `json:"command,omitempty"`
 	Env     map[string]string `json:"env,omitempty"`
+	// Process is what else a process of the user's own needs; nil for nothing.
+	Process *ProcessSpec `json:"process,omitempty"`
 
 	ReadyTCP     string        `json:"ready_tcp,omitempty"`
 	ReadyLog     string        `json:"ready_log,omitempty"`
@@ -374,6 +376,8 @@ type ComponentEvent struct {
 	State    string   `json:"state"` // exited | restarted
 	Detail   string   `json:"detail"`
 	Log      []string `json:"log,omitempty"` // its last lines
+	// Again says of one that exited that its restart policy starts it again.
+	Again bool `json:"again,omitempty"`
 }
 
 // LogEvent is something an operator should see.

@@ -9,6 +9,15 @@ fi
 recorded cgroup | while IFS= read -r path; do
   [ ! -d "$path" ] || printf 'cgroup %s\n' "$path"
 done
+recorded state | while IFS= read -r path; do
+  [ ! -e "$path" ] || printf 'state %s\n' "$path"
+done
+recorded package | while IFS= read -r package; do
+  case $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) in
+    '' | not-installed) ;;
+    *) printf 'package %s\n' "$package" ;;
+  esac
+done
 for file in "$dir"/* "$dir"/.[!.]* "$dir"/..?*; do
   if [ -e "$file" ] || [ -L "$file" ]; then printf 'file %s\n' "$file"; fi
 done

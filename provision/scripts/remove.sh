@@ -24,8 +24,22 @@ recorded cgroup | while IFS= read -r path; do
     *) rmdir -- "${path%/*}" 2>/dev/null ;; # bela itself, unless another agent uses it
   esac
 done
+# State of components lies outside too.
+recorded state | while IFS= read -r path; do
+  case $path in
+    */../* | */..) ;;
+    /var/lib/?* | /var/log/?* | /var/cache/?* | /var/tmp/?* | /var/spool/?* | /tmp/?* | /run/?* | /srv/?* | /opt/?* | /dev/shm/?*)
+      above=$(dirname -- "$path")
+      [ "$(readlink -f -- "$above")" != "$above" ] || rm -rf -- "$path"
+      ;;
+  esac
+done
+if [ -f "$dir/undo-packages.sh" ]; then
+  sh "$dir/undo-packages.sh" || exit
+  rm -f -- "$dir/undo-packages.sh"
+fi
 parents=$(recorded parent)
-rm -rf -- "$dir/run" "$dir/cells" || exit 11
+rm -rf -- "$dir/run" "$dir/cells" "$dir/artifacts" || exit 11
 for file in "$dir"/bin/*; do
   [ "$file" = "$keep" ] || rm -rf -- "$file"
 done
