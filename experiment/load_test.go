@@ -341,3 +341,12 @@ func TestWarnings(t *testing.T) {
 		t.Errorf("lab nodes that would have to reach real machines: %v", w)
 	}
 }
+
+// Who says that nothing is to be tried again must not get the default.
+func TestRetries(t *testing.T) {
+	for text, want := range map[string]int{"": 0, "ssh { retries = 0 }\n": experiment.NoRetries, "ssh { retries = 3 }\n": 3} {
+		if got := mustLoad(t, text+basic, experiment.Inputs{}).Plan().SSH.Retries; got != want {
+			t.Errorf("%q: %d, want %d", text, got, want)
+		}
+	}
+}

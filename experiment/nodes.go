@@ -205,8 +205,10 @@ func (l *loader) sshBlock(b *hclsyntax.Block) {
 	}
 	s.ConnectTimeout, _ = r.length("connect_timeout", 100*time.Millisecond, time.Hour)
 	s.Keepalive, _ = r.length("keepalive", time.Second, time.Hour)
-	retries, _ := r.whole("retries", 0, 100)
-	s.Retries = int(retries)
+	retries, said := r.whole("retries", 0, 100)
+	if s.Retries = int(retries); said && retries == 0 {
+		s.Retries = NoRetries
+	}
 	s.leases(r)
 	s.Directory, _ = r.text("directory", 1024)
 	if bad := strings.ContainsAny(s.Directory, "\n\r'\"\\$`;&|<>*?"); bad || s.Directory == "/" {

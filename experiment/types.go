@@ -55,7 +55,7 @@ type SSH struct {
 	Jump           []string      `json:"jump,omitempty"`         // user@host:port, in order
 	ConnectTimeout time.Duration `json:"connect_timeout,omitempty"`
 	Keepalive      time.Duration `json:"keepalive,omitempty"`
-	Retries        int           `json:"retries,omitempty"` // of transient errors
+	Retries        int           `json:"retries,omitempty"` // of transient errors; 0 where not said
 	// Lease is how long an agent goes on without hearing of its controller, and so
 	// how long a link may be away; Keep how long it then keeps its results before
 	// it removes itself. 0 is DefaultLease and DefaultKeep.
@@ -63,6 +63,9 @@ type SSH struct {
 	Keep      time.Duration `json:"keep,omitempty"`
 	Directory string        `json:"directory,omitempty"` // on the node, with "-" and its name added; empty is ".bela" in the home directory
 }
+
+// NoRetries is SSH.Retries where the file says retries = 0.
+const NoRetries = -1
 
 // HostKeyPolicy says which host keys are trusted.
 type HostKeyPolicy string
