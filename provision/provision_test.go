@@ -578,7 +578,7 @@ func TestCheckNoExec(t *testing.T) {
 		t.Skip("mounting a file system needs root")
 	}
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_NOEXEC, "size=80m"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_NOEXEC, "size=160m"); err != nil {
 		t.Skipf("this machine mounts no tmpfs: %v", err)
 	}
 	t.Cleanup(func() {
