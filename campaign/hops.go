@@ -3,6 +3,7 @@ package campaign
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -34,28 +35,61 @@ func (c *cellRun) collectHops(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, c.cell.Phases.Collect/3)
 	defer cancel()
 	books := make(map[instanceKey][]measure.HopBook)
-	var asked []placed
-	for _, p := range c.wiring.components() {
-		// What a fault ended for good is not there to be asked.
-		if p.spec.Books != nil && !c.deadByFault(instanceKey{p.spec.Name, p.spec.Instance}) {
-			asked = append(asked, p)
+	err := nodes.Each(ctx, c.bookkeepers(), fanOut, func(ctx context.Context, copies []placed) error {
+		var all []error
+		for _, p := range copies {
+			var answer protocol.ComponentBooks
+			of := protocol.ComponentName{Name: p.spec.Name, Instance: p.spec.Instance}
+			if err := c.testbed.find(p.node).ask(ctx, c.cell.Phases.Collect/3+time.Second, protocol.TypeComponentBooks, of, &answer); err != nil {
+				all = append(all, err)
+				continue
+			}
+			c.mu.Lock()
+			books[instanceKey{p.spec.Name, p.spec.Instance}] = answer.Books
+			c.mu.Unlock()
+			if !unreadable(answer.Books) {
+				return nil
+			}
 		}
-	}
-	err := nodes.Each(ctx, asked, fanOut, func(ctx context.Context, p placed) error {
-		var answer protocol.ComponentBooks
-		of := protocol.ComponentName{Name: p.spec.Name, Instance: p.spec.Instance}
-		if err := c.testbed.find(p.node).ask(ctx, c.cell.Phases.Collect/3+time.Second, protocol.TypeComponentBooks, of, &answer); err != nil {
-			return err
-		}
-		c.mu.Lock()
-		books[instanceKey{p.spec.Name, p.spec.Instance}] = answer.Books
-		c.mu.Unlock()
-		return nil
+		return errors.Join(all...)
 	})
 	c.hops = books
 	if err != nil {
 		c.emit(event.Message{Level: "warn", Position: c.cell.Position, Text: "losses may stay without a hop: " + err.Error()})
 	}
+}
+
+// bookkeepers are the instances that live and keep books, those together of which
+// one is enough: every instance of stan has all messages, and reading them takes
+// its time.
+func (c *cellRun) bookkeepers() [][]placed {
+	var all [][]placed
+	for _, p := range c.wiring.components() {
+		// What a fault ended for good is not there to be asked.
+		if p.spec.Books == nil || c.deadByFault(instanceKey{p.spec.Name, p.spec.Instance}) {
+			continue
+		}
+		if n := len(all) - 1; n >= 0 && keepsCopies(p) && all[n][0].spec.Name == p.spec.Name {
+			if c.killed[instanceKey{p.spec.Name, all[n][0].spec.Instance}] {
+				all[n] = slices.Insert(all[n], 0, p) // what was killed is asked last
+			} else {
+				all[n] = append(all[n], p)
+			}
+			continue
+		}
+		all = append(all, []placed{p})
+	}
+	return all
+}
+
+// keepsCopies tells whether a component's instances keep the same messages.
+func keepsCopies(p placed) bool {
+	return p.spec.Kind == strings.TrimPrefix(string(experiment.KindStan), "platform.")
+}
+
+// unreadable tells whether books are there that lack messages.
+func unreadable(books []measure.HopBook) bool {
+	return slices.ContainsFunc(books, func(b measure.HopBook) bool { return b.Incomplete != "" })
 }
 
 // chain is the way of a message through the cell's components: what brings it
@@ -135,31 +169,51 @@ func (c *cellRun) relay(components []string, next string) measure.Hop {
 	return measure.Hop{Component: name, Name: name, Next: next, Books: c.hopBooks("", components...)}
 }
 
-// hopBooks are the books of all instances, nil for those that are missing.
+// hopBooks are the books of all instances, nil for those that are missing. Of a
+// component whose instances keep copies it is one that lacks nothing, if any.
 func (c *cellRun) hopBooks(side string, components ...string) []*measure.HopBook {
 	var all []*measure.HopBook
+	first := 0 // of the component's in all
+	last := ""
 	for _, p := range c.wiring.components() {
 		if !slices.Contains(components, p.spec.Name) {
 			continue
 		}
-		books := c.hops[instanceKey{p.spec.Name, p.spec.Instance}]
-		var book *measure.HopBook
-		killed := c.killed[instanceKey{p.spec.Name, p.spec.Instance}]
-		if i := slices.IndexFunc(books, func(b measure.HopBook) bool { return b.Side == side }); i >= 0 {
-			book = &books[i]
-			if len(components) > 1 {
-				book.Component = p.spec.Name
-			}
+		if p.spec.Name != last {
+			first, last = len(all), p.spec.Name
 		}
-		if killed && book == nil {
-			book = new(measure.HopBook)
+		book := c.hopBook(p, side)
+		if book != nil && len(components) > 1 {
+			book.Component = p.spec.Name
 		}
-		if killed {
-			book.Incomplete = measure.KilledByFault
+		whole := book != nil && book.Incomplete == ""
+		switch {
+		case keepsCopies(p) && whole:
+			all = append(all[:first], book)
+		case keepsCopies(p) && len(all) > first && all[first] != nil && all[first].Incomplete == "":
+			// A copy of it is there.
+		default:
+			all = append(all, book)
 		}
-		all = append(all, book)
 	}
 	return all
+}
+
+// hopBook is one instance's.
+func (c *cellRun) hopBook(p placed, side string) *measure.HopBook {
+	key := instanceKey{p.spec.Name, p.spec.Instance}
+	var book *measure.HopBook
+	books := c.hops[key]
+	if i := slices.IndexFunc(books, func(b measure.HopBook) bool { return b.Side == side }); i >= 0 {
+		book = &books[i]
+	}
+	if c.killed[key] {
+		if book == nil {
+			book = new(measure.HopBook)
+		}
+		book.Incomplete = measure.KilledByFault
+	}
+	return book
 }
 
 // serves says which instance of a broker has a customer, and as which client.

@@ -81,6 +81,9 @@ func (w wiring) component(c experiment.Component, i experiment.Instance) protoco
 	for as, name := range c.Links {
 		spec.Links[as] = w.addresses(name)
 	}
+	if i.Port != 0 {
+		spec.Peers = w.addresses(c.Name)
+	}
 	return spec
 }
 

@@ -130,10 +130,6 @@ func (l *loader) componentBlock(b *hclsyntax.Block, s *scope) *componentSpec {
 			r.wrong("instances", fmt.Sprintf("there are %d, one on each node, and the group %s has %d nodes", c.count, c.Group, nodes),
 				"leave it out to have one on every node")
 		}
-		if c.count > 1 && (kind == KindNATS || kind == KindStan) {
-			r.wrong("instances", fmt.Sprintf("%s runs as one instance for now, and this says %d", kind, c.count),
-				"write instances = 1 or leave it out")
-		}
 	}
 	l.limits(r, &c.Limits)
 	l.componentLinks(r, c)

@@ -21,6 +21,10 @@ import (
 const (
 	// maxPull bounds what one request of a hub asks of the stream.
 	maxPull = 1000
+	// A request that its instance of stan forgot, because it ended, is made again
+	// after two heartbeats that did not come.
+	pullExpiry    = 15 * time.Second
+	pullHeartbeat = 2 * time.Second
 	// ackSlack is how much longer than a hub's timeout JetStream waits before it
 	// delivers a message again: a hub that lives has settled it by then.
 	ackSlack = 30 * time.Second
@@ -123,17 +127,22 @@ func (h *hub) take(ctx context.Context, spec protocol.ComponentSpec) error {
 	if err != nil {
 		return err
 	}
-	consumer, err := stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
-		Durable:       consumerName,
-		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       spec.Timeout + ackSlack,
-		MaxAckPending: spec.Queue,
+	var consumer jetstream.Consumer
+	err = retried(ctx, func(ctx context.Context) (err error) {
+		consumer, err = stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+			Durable:       consumerName,
+			AckPolicy:     jetstream.AckExplicitPolicy,
+			AckWait:       spec.Timeout + ackSlack,
+			MaxAckPending: spec.Queue,
+		})
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("consumer %s on stream %s: %w", consumerName, streamName, err)
 	}
 	pull := min(maxPull, max(1, spec.Queue/2))
 	h.consume, err = consumer.Consume(h.onMessage, jetstream.PullMaxMessages(pull),
+		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			if !h.stopping.Load() {
 				h.log.Warn("consume", "error", err)

@@ -59,6 +59,9 @@ func startNATS(ctx context.Context, spec protocol.ComponentSpec, log *slog.Logge
 		Host: spec.Bind, Port: LeafPort(spec.Port),
 		Username: spec.User, Password: spec.Password,
 	}
+	if err := joinCluster(o, spec); err != nil {
+		return nil, err
+	}
 	s, err := runNATS(ctx, o, log)
 	if err != nil {
 		return nil, err

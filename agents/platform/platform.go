@@ -23,6 +23,17 @@
 // # Ports
 //
 // nats listens for clients on its port, and for leaf nodes on LeafPort of it.
+// Where nats or stan has several instances, each listens for the others on
+// ClusterPort of its port.
+//
+// # Several instances
+//
+// The brokers know nothing of each other: devices and customers are spread over
+// them, every gateway takes from each of them, and every hub hands to each.
+// Gateways share one subscription, hubs one consumer. The instances of nats are
+// one cluster, and each instance of a gateway, hub or stan begins with another
+// of them. Those of stan are one JetStream cluster: each of them, up to five,
+// keeps every message.
 //
 // # Delivery
 //
@@ -258,8 +269,13 @@ func check(spec *protocol.ComponentSpec) error {
 		return fmt.Errorf("qos %d: want 0 or 1", spec.QoS)
 	case listens && (spec.Port < 1 || spec.Port > 65535):
 		return fmt.Errorf("port %d: a %s needs one from 1 to 65535", spec.Port, spec.Kind)
-	case spec.Kind == KindStan && spec.Instance > 1:
-		return fmt.Errorf("a stan keeps its stream alone: it cannot run as instance %d", spec.Instance)
+	case spec.Kind == KindStan && spec.Instance > max(1, len(spec.Peers)):
+		return fmt.Errorf("it is instance %d of %d: a stan that knows not of the others cannot share their stream", spec.Instance, max(1, len(spec.Peers)))
+	}
+	for _, a := range spec.Peers {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			return fmt.Errorf("peer: %w", err)
+		}
 	}
 	for _, addrs := range spec.Links {
 		for _, a := range addrs {

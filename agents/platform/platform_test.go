@@ -589,7 +589,7 @@ func TestStartErrorsNameTheCause(t *testing.T) {
 			s := b.specs["stan"]
 			s.Instance = 2
 			return s
-		}, "cannot run as instance 2"},
+		}, "it is instance 2 of 1"},
 		{"a gateway without nats has nowhere to go", func() protocol.ComponentSpec {
 			s := b.specs["gateway"]
 			s.Links = map[string][]string{"broker": s.Links["broker"]}

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/url"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -26,12 +23,17 @@ const (
 	storeDir = "data"
 )
 
-// stan is the NATS server that keeps messages.
+// stan is the NATS server that keeps messages. Several instances keep the same
+// stream: one of them leads it, and acknowledges a message when most have it.
 type stan struct {
 	server *server.Server
 	log    *slog.Logger
 	spec   *protocol.BooksSpec // nil where no book is wanted
 	dial   func() (*nats.Conn, error)
+
+	led       bool  // the hubs' consumer, when the counters were last read
+	delivered int64 // by all instances, when the counters were last read
+	own       int64 // of them by this one
 }
 
 func startStan(ctx context.Context, spec protocol.ComponentSpec, log *slog.Logger) (*stan, error) {
@@ -51,43 +53,41 @@ func startStan(ctx context.Context, spec protocol.ComponentSpec, log *slog.Logge
 	o.JetStreamMaxMemory = 64 << 20
 	o.DisableJetStreamBanner = true
 	o.LeafNode = server.LeafNodeOpts{Remotes: remotes, ReconnectInterval: natsRetry}
+	if err := joinCluster(o, spec); err != nil {
+		return nil, err
+	}
 	s, err := runNATS(ctx, o, log)
 	if err != nil {
 		return nil, err
 	}
 	st := &stan{server: s, log: log, spec: spec.Books}
 	st.dial = st.dialSelf(spec)
-	if err := st.prepare(ctx, spec, len(remotes)); err != nil {
+	if err := st.prepare(ctx, spec); err != nil {
 		s.Shutdown()
 		return nil, err
 	}
 	return st, nil
 }
 
-// leafRemotes connects stan to every instance of nats, so that it does not
-// matter which of them a gateway uses.
+// leafRemotes connects stan to one of the instances of nats, and to the next one
+// while that is away. They pass on to each other, so it does not matter which of
+// them a gateway uses; a second way into their cluster would be a circle.
 func leafRemotes(spec protocol.ComponentSpec) ([]*server.RemoteLeafOpts, error) {
-	var remotes []*server.RemoteLeafOpts
-	for _, addr := range spec.Links["nats"] {
-		host, port, err := net.SplitHostPort(addr)
+	addrs := spec.Links["nats"]
+	remote := &server.RemoteLeafOpts{NoRandomize: true}
+	for i := range addrs {
+		u, err := serverURL("nats-leaf", addrs[(spec.Instance-1+i)%len(addrs)], LeafPort, spec)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("link to nats: %w", err)
 		}
-		n, err := strconv.Atoi(port)
-		if err != nil {
-			return nil, fmt.Errorf("link to nats %s: %w", addr, err)
-		}
-		u := &url.URL{Scheme: "nats-leaf", Host: net.JoinHostPort(host, strconv.Itoa(LeafPort(n)))}
-		if spec.User != "" {
-			u.User = url.UserPassword(spec.User, spec.Password)
-		}
-		remotes = append(remotes, &server.RemoteLeafOpts{URLs: []*url.URL{u}})
+		remote.URLs = append(remote.URLs, u)
 	}
-	return remotes, nil
+	return []*server.RemoteLeafOpts{remote}, nil
 }
 
-// prepare makes the stream and waits for the connections to nats.
-func (s *stan) prepare(ctx context.Context, spec protocol.ComponentSpec, leafs int) error {
+// prepare waits for the connection to nats and for the stream, which the first
+// instance makes.
+func (s *stan) prepare(ctx context.Context, spec protocol.ComponentSpec) error {
 	nc, err := s.dial()
 	if err != nil {
 		return err
@@ -97,22 +97,20 @@ func (s *stan) prepare(ctx context.Context, spec protocol.ComponentSpec, leafs i
 	if err != nil {
 		return err
 	}
-	_, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name:     streamName,
-		Subjects: []string{filterSubject(spec.Ingest)},
-		Storage:  jetstream.FileStorage,
-		MaxAge:   streamAge, MaxBytes: streamBytes,
-		Discard: jetstream.DiscardOld,
-	})
+	if spec.Instance == 1 {
+		err = makeStream(ctx, js, spec)
+	} else {
+		_, err = awaitStream(ctx, js)
+	}
 	if err != nil {
-		return fmt.Errorf("make stream %s: %w", streamName, err)
+		return err
 	}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for s.server.NumLeafNodes() < leafs {
+	for s.server.NumLeafNodes() == 0 {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d connections to nats %v stand: %w", s.server.NumLeafNodes(), leafs, spec.Links["nats"],
+			return fmt.Errorf("no connection to nats %v stands: %w", spec.Links["nats"],
 				errors.Join(ctx.Err(), errors.New("it takes leaf nodes on its port plus 1000")))
 		case <-tick.C:
 		}
@@ -123,11 +121,12 @@ func (s *stan) prepare(ctx context.Context, spec protocol.ComponentSpec, leafs i
 func (s *stan) address() string      { return s.server.Addr().String() }
 func (s *stan) failed() <-chan error { return nil }
 
-// counters are the messages stored and delivered to hubs, deliveries again
-// included, and the server's totals of payload bytes.
+// counters are the messages that this instance stored, and those that it
+// delivered to hubs while it led their consumer, deliveries again included, and
+// the server's totals of payload bytes. It is for one goroutine.
 func (s *stan) counters() protocol.Counters {
 	c := natsTotals(s.server, s.log)
-	c.MessagesIn, c.MessagesOut = 0, 0
+	c.MessagesIn, c.MessagesOut = 0, s.own
 	info, err := s.server.Jsz(&server.JSzOptions{Accounts: true, Streams: true, Consumer: true})
 	if err != nil {
 		s.log.Warn("counters", "error", err)
@@ -138,12 +137,24 @@ func (s *stan) counters() protocol.Counters {
 			c.MessagesIn += int64(stream.State.LastSeq)
 			for _, consumer := range stream.Consumer {
 				if consumer.Name == consumerName {
-					c.MessagesOut += int64(consumer.Delivered.Consumer)
+					led := consumer.Cluster == nil || consumer.Cluster.Leader == s.server.Name()
+					s.count(int64(consumer.Delivered.Consumer), led)
 				}
 			}
 		}
 	}
+	c.MessagesOut = s.own
 	return c
+}
+
+// count takes the number of messages that all instances have delivered: what
+// came on since the last time is this one's where it led then and now, or where
+// it is the only one that ever did.
+func (s *stan) count(delivered int64, leads bool) {
+	if leads && (s.led || s.delivered == 0) {
+		s.own += max(delivered-s.delivered, 0)
+	}
+	s.led, s.delivered = leads, delivered
 }
 
 func (s *stan) drain(context.Context) {

@@ -136,6 +136,9 @@ type ComponentSpec struct {
 	// Links are the addresses (host:port) of the instances it talks to, by what
 	// it needs them as: broker, nats, stan.
 	Links map[string][]string `json:"links,omitempty"`
+	// Peers are the addresses (host:port) of all instances of the component, its
+	// own included, where it listens.
+	Peers []string `json:"peers,omitempty"`
 	// User and Password are the run's own credentials for the built-in
 	// components' connections; they travel in files of mode 0600, never in argv.
 	User     string `json:"user,omitempty"`

@@ -29,7 +29,6 @@ component "broker" {
 component "nats" {
   uses      = platform.nats
   on        = node.worker
-  instances = 2
 }
 component "mosquitto" {
   on          = node.worker
