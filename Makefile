@@ -22,7 +22,7 @@ FUZZTIME ?= 10s
 AGENT_SOURCES := $(shell find agents measure cmd/bela-agent provision/agentbin -name '*.go' -not -name '*_test.go') go.mod go.sum
 AGENTS_BUILT  := provision/agentbin/dist/index.json
 
-.PHONY: help build run test race bench lint fuzz testbed testbed-down influxd tools clean FORCE
+.PHONY: help build run test race bench drills lint fuzz testbed testbed-down influxd tools clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,11 @@ race: ## run the tests under the race detector (PACKAGES=./influx/…)
 
 bench: ## run the benchmarks (PACKAGES=./influx/…)
 	go test -run '^$$' -bench . -benchmem -timeout 30m -p 1 $(PACKAGES)
+
+drills: build ## as root: everything that may happen to a campaign, at full length (about 15 minutes); writes docs/reliability.md
+	scripts/test-setup.sh $(INFLUXD)
+	BELA_DRILL=1 BELA_DRILL_TABLE=$(CURDIR)/docs/reliability.md PATH=$$PATH:/usr/sbin:/sbin go test -v -count=1 -timeout 60m -run '^(TestDrills|TestKilled.*)$$' ./cmd/bela
+	BELA_DRILL=1 go test -count=1 -timeout 60m -run '^(TestLinkDrops|TestSpareTakesOver|TestGoesOnWithout|TestStopsWhenANodeIsLost)$$' ./campaign
 
 lint: ## gofmt, go vet, golangci-lint, module checksums, and which package may import which
 	scripts/tool.sh $(GOLANGCI_LINT)

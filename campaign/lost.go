@@ -201,8 +201,11 @@ func lostNode(failure error) bool {
 // permanent says why a failed cell would fail in the same way again; it is empty
 // where another attempt may help.
 func permanent(c measure.Cell, failure error) string {
+	// Books that did not come, as those of an agent that was killed, leave the ledger
+	// open too; nothing is wrong with the others.
+	missing := slices.ContainsFunc(c.Reasons, func(r measure.Reason) bool { return r.Code == "books_missing" })
 	for _, r := range c.Reasons {
-		if r.Code == "ledger_open" || r.Code == "phantom" {
+		if r.Code == "ledger_open" && !missing || r.Code == "phantom" {
 			return "the books are wrong (" + r.Code + "), which another attempt would only hide"
 		}
 	}

@@ -52,8 +52,11 @@ func TestLostBy(t *testing.T) {
 // A cell must not be tried again where it would fail in the same way.
 func TestPermanent(t *testing.T) {
 	t.Parallel()
-	reason := func(code string) measure.Cell {
-		return measure.Cell{Reasons: []measure.Reason{{Code: code, Verdict: measure.Invalid}}}
+	reason := func(codes ...string) (c measure.Cell) {
+		for _, code := range codes {
+			c.Reasons = append(c.Reasons, measure.Reason{Code: code, Verdict: measure.Invalid})
+		}
+		return c
 	}
 	for _, row := range []struct {
 		name    string
@@ -68,6 +71,8 @@ func TestPermanent(t *testing.T) {
 		{"another host key", reason("cell_failed"), &nodes.Error{Kind: nodes.HostKeyChanged}, true},
 		{"a link that broke", reason("cell_failed"), &nodes.Error{Kind: nodes.LinkLost, Transient: true}, false},
 		{"books that do not close", reason("ledger_open"), nil, true},
+		{"an agent that was killed with its books", reason("books_missing", "ledger_open"), &lostError{node: "iot-1", state: event.NodeAgentLost, err: errors.New("gone")}, false},
+		{"messages of nobody beside books that did not come", reason("books_missing", "phantom", "ledger_open"), nil, true},
 	} {
 		if why := permanent(row.cell, row.failure); (why != "") != row.never {
 			t.Errorf("%s: %q", row.name, why)

@@ -104,18 +104,26 @@ func (r *bedRun) clean(t *testing.T) {
 func (r *bedRun) differences(t *testing.T, patience time.Duration) []string {
 	t.Helper()
 	var all []string
-	for i, n := range r.bed.Nodes() {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		found, err := snapshot.Await(ctx, n, r.before[i])
-		cancel()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range found {
-			all = append(all, n.Name()+" "+f)
-		}
+	for i := range r.bed.Nodes() {
+		all = append(all, r.differencesOn(t, i, patience)...)
 	}
 	return all
+}
+
+// differencesOn are those of the i-th node.
+func (r *bedRun) differencesOn(t *testing.T, i int, patience time.Duration) []string {
+	t.Helper()
+	n := r.bed.Node(i)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	found, err := snapshot.Await(ctx, n, r.before[i])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k := range found {
+		found[k] = n.Name() + " " + found[k]
+	}
+	return found
 }
 
 // Nothing may be left behind on lent machines, however a run ends.

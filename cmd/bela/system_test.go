@@ -52,11 +52,16 @@ func bela(t *testing.T, dir string, args ...string) (status int, out string) {
 
 func belaCommand(t *testing.T, dir string, args ...string) *exec.Cmd {
 	t.Helper()
+	return belaCommandWithin(t, 4*time.Minute, dir, args...)
+}
+
+func belaCommandWithin(t *testing.T, limit time.Duration, dir string, args ...string) *exec.Cmd {
+	t.Helper()
 	path, err := exec.LookPath("bela") // testscript put the test binary there
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
 	if err := os.MkdirAll(labRoot(dir), 0o700); err != nil {
 		t.Fatal(err)

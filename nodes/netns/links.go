@@ -52,20 +52,30 @@ func (n *Node) CutFrom(ctx context.Context, other *Node) error {
 	return n.atSwitch("cut its link", n.bed.sw.nft(ctx, fmt.Sprintf("add element bridge bed pairs { %q . %q }\n", other.portName(), n.portName())))
 }
 
+// CutController lets nothing pass between the controller and the node, either way;
+// the nodes among themselves go on. A bed with a gateway has no such way.
+func (n *Node) CutController(ctx context.Context) error {
+	return n.atSwitch("cut its link", n.bed.sw.nft(ctx, fmt.Sprintf("add element bridge bed pairs { %[1]q . %[2]q, %[2]q . %[1]q }\n", uplink, n.portName())))
+}
+
 // Unplug takes the node's carrier away, as a cable that is pulled.
 func (n *Node) Unplug(ctx context.Context) error {
 	return n.atSwitch("unplug it", n.bed.sw.ip(ctx, "link set "+n.portName()+" down\n"))
 }
 
-// Mend undoes Cut, CutFrom, Unplug and Slow of this node.
+// Mend undoes Cut, CutFrom, CutController, Unplug and Slow of this node.
 func (n *Node) Mend(ctx context.Context) error {
 	var rules strings.Builder
 	p := n.portName()
 	for _, set := range []string{"to", "from"} { // adding makes sure that there is one to delete
 		fmt.Fprintf(&rules, "add element bridge bed %[1]s { %[2]q }\ndelete element bridge bed %[1]s { %[2]q }\n", set, p)
 	}
+	pairs := [][2]string{{uplink, p}, {p, uplink}}
 	for _, other := range n.bed.all() {
-		fmt.Fprintf(&rules, "add element bridge bed pairs { %[1]q . %[2]q }\ndelete element bridge bed pairs { %[1]q . %[2]q }\n", other.portName(), p)
+		pairs = append(pairs, [2]string{other.portName(), p})
+	}
+	for _, way := range pairs {
+		fmt.Fprintf(&rules, "add element bridge bed pairs { %[1]q . %[2]q }\ndelete element bridge bed pairs { %[1]q . %[2]q }\n", way[0], way[1])
 	}
 	return n.atSwitch("mend its link", errors.Join(n.bed.sw.nft(ctx, rules.String()), n.bed.sw.ip(ctx, "link set "+p+" up\n"),
 		n.unshape(ctx, n.bed.sw, p), n.unshape(ctx, n.holder, "eth0")))

@@ -40,6 +40,9 @@ const (
 	innerNodes      = inner + 10
 )
 
+// uplink is the bridge's end of the controller's link, where there is no gateway.
+const uplink = "uplink"
+
 // connect makes the links: the controller's, the bridge, and one a node.
 func (b *Bed) connect(ctx context.Context) error {
 	if err := b.uplink(ctx); err != nil {
@@ -51,7 +54,7 @@ func (b *Bed) connect(ctx context.Context) error {
 		batch.WriteString(n.port())
 	}
 	if b.gateway == nil {
-		batch.WriteString("link set uplink master bed0\nlink set uplink up\n")
+		batch.WriteString("link set " + uplink + " master bed0\nlink set " + uplink + " up\n")
 	}
 	if err := b.sw.ip(ctx, batch.String()); err != nil {
 		return fmt.Errorf("make the links: %w", err)
@@ -85,7 +88,13 @@ func (b *Bed) uplink(ctx context.Context) error {
 		}
 		b.net = k
 		cmd := exec.CommandContext(ctx, "ip", "-batch", "-")
-		cmd.Stdin = strings.NewReader(fmt.Sprintf("address add %s/%d dev %s\nlink set %[3]s up\n", k.address(address), length, k.link()))
+		batch := fmt.Sprintf("address add %s/%d dev %s\nlink set %[3]s up\n", k.address(address), length, k.link())
+		if b.gateway != nil {
+			// Else packets to the inner nodes would go the machine's default way, where
+			// somebody may answer.
+			batch += fmt.Sprintf("route add %s/23 dev %s\n", k.address(inner), k.link())
+		}
+		cmd.Stdin = strings.NewReader(batch)
 		_, err = run(cmd)
 		return err
 	}

@@ -2,8 +2,10 @@ package netns
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -116,6 +118,7 @@ func (n *Node) prepare() error {
 	}
 	fstab := etc + " /etc/ssh none rw,bind 0 0\n" +
 		"bed /proc proc nosuid,nodev,noexec 0 0\n" +
+		n.bootID() + " /proc/sys/kernel/random/boot_id none ro,bind 0 0\n" +
 		"bed /sys sysfs nosuid,nodev,noexec 0 0\n" + groups
 	for _, m := range []struct{ at, options string }{
 		{"/root", fmt.Sprintf("mode=700,size=%d", n.bed.options.HomeBytes)}, {"/home", "mode=755"}, {"/tmp", "mode=1777"}, {"/run", "mode=755"},
@@ -129,8 +132,28 @@ func (n *Node) prepare() error {
 		n.newHostKey(), n.AcceptLogin())
 }
 
+// bootID is the file that the node has as its kernel's boot id: the machine's own
+// does not change when a node boots.
+func (n *Node) bootID() string { return filepath.Join(n.dir(), "boot_id") }
+
+func (n *Node) newBootID() error {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	text := fmt.Sprintf("%x-%x-%x-%x-%x\n", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	if err := os.WriteFile(n.bootID(), []byte(text), 0o444); err != nil {
+		return n.fail("give it a boot id", err)
+	}
+	return nil
+}
+
 // hold starts the node's first process.
 func (n *Node) hold(ctx context.Context) error {
+	if err := os.Remove(n.bootID()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return n.fail("give it a boot id", err)
+	}
+	if err := n.newBootID(); err != nil {
+		return err
+	}
 	groups, err := n.makeGroups()
 	if err == nil {
 		n.holder, err = n.bed.hold(ctx, n.name, n.dir(), groups)

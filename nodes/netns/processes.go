@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Process is one process of a node.
@@ -112,7 +113,17 @@ func (n *Node) Signal(text string, signal syscall.Signal) error {
 
 // Crash ends every process on the node at once and takes its link away, as a
 // machine that loses its power. What it wrote is lost: its disk is memory.
-func (n *Node) Crash() { n.holder.end() }
+func (n *Node) Crash() {
+	// The link goes first: the kernel would else say goodbye for dying processes,
+	// and refuse connections until it has taken the node's network away.
+	ctx, cancel := context.WithTimeout(context.Background(), crashTime)
+	defer cancel()
+	_ = n.bed.sw.ip(ctx, "link set "+n.portName()+" down\n") // it may be gone already
+	n.holder.end()
+}
+
+// crashTime bounds taking a link away.
+const crashTime = 10 * time.Second
 
 // Boot starts a crashed node again, with its keys and its address.
 func (n *Node) Boot(ctx context.Context) error {
