@@ -64,7 +64,9 @@ type Config struct {
 	Earlier *Earlier
 	// KeepAgents leaves the agent's binary on the nodes for the next run.
 	KeepAgents bool
-	Now        func() time.Time
+	// Control lets whoever watches the run step in; nil for nobody.
+	Control *Control
+	Now     func() time.Time
 }
 
 // Summary is how a run went.
@@ -84,6 +86,7 @@ type runner struct {
 	password string
 	attempts uint32
 	planned  int // cells to run
+	skipped  int // by an operator
 
 	mu      sync.Mutex
 	current *cellRun // nil between cells
@@ -105,6 +108,8 @@ func Run(ctx context.Context, cfg Config) (Summary, error) {
 	r := &runner{Config: cfg, password: rand.Text(), planned: len(cfg.Plan.Cells)}
 	record := newRecord(cfg.Store, cfg.Plan.Experiment)
 	r.stream = &stream{now: cfg.Now, journal: record, sinks: cfg.Sinks, failed: func(err error) { cancel(&recordError{err}) }, seq: cfg.Store.LastEvent()}
+	r.Control.take(r, cancel)
+	defer r.Control.take(nil, nil)
 	checked := r.openInflux(ctx, record)
 	r.testbed = r.newTestbed()
 	err := r.beginRun(ctx, record)
@@ -236,7 +241,7 @@ func (r *runner) onAgentEvent(m *member, e protocol.Event) {
 		if !ok {
 			return
 		}
-		rates.T, rates.At = -1, lateAt(e.Sample.At)
+		rates.T, rates.At, rates.ClockError = -1, lateAt(e.Sample.At), m.clock.uncertainty()
 		var loads []event.Load
 		if c != nil {
 			rates.Position = c.cell.Position
@@ -340,6 +345,9 @@ func (r *runner) summarize(err error) Summary {
 		s.Status, s.Reason = Internal, err.Error()
 	case s.Missing > 0 || s.Invalid > 0:
 		s.Status, s.Reason = Incomplete, fmt.Sprintf("%d cells invalid, %d missing", s.Invalid, s.Missing)
+		if r.skipped > 0 {
+			s.Reason += fmt.Sprintf(", %d of them skipped by the operator; `bela resume` runs them", r.skipped)
+		}
 	case len(unmet) > 0:
 		s.Status, s.Reason = Unmet, "not held: "+strings.Join(unmet, ", ")
 	}

@@ -41,7 +41,8 @@ type cellRun struct {
 	cause  context.CancelCauseFunc
 
 	mu      sync.Mutex
-	running bool // components may not end now
+	skipped *skipError // set when an operator gives the cell up
+	running bool       // components may not end now
 	exits   []string
 	// forgiven are ends that a restart policy allows.
 	forgiven []string
@@ -63,8 +64,14 @@ type cellRun struct {
 // run takes the cell through its life. The books that could be collected are in
 // c when it returns, whatever the error; the nodes are clean of the cell.
 func (c *cellRun) run(ctx context.Context) error {
-	ctx, c.cause = context.WithCancelCause(ctx)
-	defer c.cause(nil)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	c.mu.Lock()
+	c.cause = cancel
+	if c.skipped != nil {
+		cancel(c.skipped)
+	}
+	c.mu.Unlock()
 	stopWatch := c.watch(ctx)
 	defer stopWatch()
 	c.warnCapacity()

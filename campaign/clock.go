@@ -26,6 +26,7 @@ const (
 	probesAround  = 24 // before and after a cell, in quick succession
 	probeInterval = time.Second
 	probesKept    = 4096
+	recentProbes  = 60 // one a second while load is on
 )
 
 // clockKeeper holds what is known of one agent's clock.
@@ -33,6 +34,7 @@ type clockKeeper struct {
 	mu      sync.Mutex
 	log     *measure.ProbeLog // nil before the first
 	applied protocol.Clock
+	recent  []int64 // the last probes' round trips, in nanoseconds
 }
 
 // probe reads the agent's clock n times, after a lost link has come back.
@@ -86,12 +88,30 @@ func (k *clockKeeper) add(s measure.ProbeSample) {
 		k.log = &log
 	}
 	k.log.Add(s)
+	if len(k.recent) >= recentProbes {
+		k.recent = slices.Delete(k.recent, 0, 1)
+	}
+	if trip := s.RoundTrip(); trip > 0 {
+		k.recent = append(k.recent, trip)
+	}
+}
+
+// uncertainty is how far the clock may be off in milliseconds, by the quickest of
+// the last probes; nil before the first.
+func (k *clockKeeper) uncertainty() *float64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.recent) == 0 {
+		return nil
+	}
+	ms := float64(slices.Min(k.recent)) / 2 / 1e6
+	return &ms
 }
 
 func (k *clockKeeper) forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.log = nil
+	k.log, k.recent = nil, nil
 }
 
 // fit is the clock as all samples so far show it.

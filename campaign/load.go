@@ -24,7 +24,8 @@ type loadMeter struct {
 	last    map[string]protocol.Sample
 	// away are agents whose seconds are still to come: true while the link is
 	// lost, false while they catch up.
-	away map[string]bool
+	away  map[string]bool
+	bands []int64 // event.LatencyBounds, in nanoseconds
 	// quiet has the whole seconds, for cells with faults; nil for others.
 	quiet map[int64]*quietSecond
 }
@@ -46,7 +47,12 @@ type loadSecond struct {
 const patience = 12
 
 func newLoadMeter(position, agents, fanOut int, start int64, warmup, measured time.Duration) *loadMeter {
+	var bands []int64
+	for _, bound := range event.LatencyBounds() {
+		bands = append(bands, int64(bound))
+	}
 	return &loadMeter{
+		bands:    bands,
 		position: position, agents: agents, fanOut: fanOut,
 		start: start, warmup: warmup, measure: measured,
 		seconds: make(map[int64]*loadSecond),
@@ -151,6 +157,9 @@ func (m *loadMeter) event(second int64, s *loadSecond) event.Load {
 	q := s.latency.Quantiles()
 	l.P5, l.P50, l.P99 = q.P5, q.P50, q.P99
 	l.Lateness = s.lateness.Quantiles().P99
+	if s.latency.Count() > 0 {
+		l.Bands = s.latency.Counts(m.bands)
+	}
 	l.At = lateAt(m.start + (second+1)*int64(time.Second))
 	return l
 }

@@ -37,6 +37,9 @@ func (r *runner) runCell(ctx context.Context, cell experiment.Cell) error {
 		if err != nil {
 			return err
 		}
+		if _, skipped := errors.AsType[*skipError](failure); skipped {
+			return nil
+		}
 		again, err := r.oncemore(ctx, result, failure, &left)
 		if err != nil || again == "" {
 			r.keep(result)
@@ -106,11 +109,21 @@ func (r *runner) attempt(ctx context.Context, c *cellRun, earlier []measure.Atte
 	r.emit(event.CellStarted{Cell: c.ref})
 	r.setCurrent(c)
 	failure = c.run(ctx)
-	r.setCurrent(nil)
+	by := r.endCurrent()
 	if err := context.Cause(ctx); err != nil {
 		entry := c.entry(store.CellFailed)
 		entry.Reason = err.Error()
 		return result, failure, first(err, r.Store.Journal(entry))
+	}
+	if by != nil {
+		r.skipped++
+		r.emit(event.CellSkipped{Cell: c.ref, By: by.by})
+		entry := c.entry(store.CellSkipped)
+		entry.Reason = by.Error()
+		if err := r.Store.Journal(entry); err != nil {
+			return result, failure, &recordError{err}
+		}
+		return result, by, nil
 	}
 	record := c.record(failure)
 	if len(earlier) > 0 {

@@ -38,6 +38,12 @@ func (m *nodeMeter) add(s protocol.Sample) (event.NodeSample, bool) {
 		Load1:  s.Host.Load1, AgentCPU: mcpu(s.Agent.CPUNS-before.Agent.CPUNS, dt),
 		AgentMemory: float64(s.Agent.Memory) / mib,
 	}
+	if d := s.Devices; d != nil {
+		n.Lateness = d.Lateness.Quantiles().P99
+	}
+	if c := s.Customers; c != nil {
+		n.Latency = c.Latency.Quantiles().P99
+	}
 	healthRates(&n, before, &s, dt)
 	for _, c := range s.Components {
 		i := slices.IndexFunc(before.Components, func(b protocol.ComponentSample) bool {

@@ -118,6 +118,8 @@ func decode(kind Kind, b []byte) (Data, error) {
 		return into[FaultStarted](b)
 	case KindFaultHealed:
 		return into[FaultHealed](b)
+	case KindCellSkipped:
+		return into[CellSkipped](b)
 	case KindRunFinished:
 		return into[RunFinished](b)
 	}

@@ -158,6 +158,14 @@ type NodeSample struct {
 	AgentGoroutines int      `json:"agent_goroutines"`
 	AgentScheduling *float64 `json:"agent_scheduling_p99_ms,omitempty"`
 	ConnectionsLost int64    `json:"connections_lost"`
+	// Of this second, nil where there was none: how late the node's devices sent
+	// at p99, and the latency of what its customers received at p99, by the clocks
+	// as they are known so far.
+	Lateness *float64 `json:"lateness_p99_ms,omitempty"`
+	Latency  *float64 `json:"latency_p99_ms,omitempty"`
+	// ClockError bounds how far the node's clock may be off from what is known of
+	// it: half the smallest round trip of the last minute's probes.
+	ClockError *float64 `json:"clock_error_ms,omitempty"`
 }
 
 // ComponentSample is one second of one instance, as rates.
@@ -202,6 +210,9 @@ type Load struct {
 	P50      *float64 `json:"latency_p50_ms"`
 	P99      *float64 `json:"latency_p99_ms"`
 	Lateness *float64 `json:"lateness_p99_ms"`
+	// Bands counts those messages by their latency, between LatencyBounds; none
+	// where nothing was received.
+	Bands []int64 `json:"latency_bands,omitempty"`
 }
 
 // CellFinished carries a cell's result, which is durable by then.

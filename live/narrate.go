@@ -59,6 +59,8 @@ func (s *State) narrate(e event.Event) []Note {
 		ns = []Note{s.sayFault(d)}
 	case event.FaultHealed:
 		ns = []Note{s.sayHealed(d)}
+	case event.CellSkipped:
+		ns = []Note{{Text: s.cellTitle(d.Cell) + "  skipped by " + Clean(d.By) + ": it has no result", Tone: WarnTone, Lasting: true, Logged: true}}
 	case event.CellFinished:
 		ns = []Note{s.sayResult(d)}
 	case event.Message:

@@ -43,6 +43,8 @@ type State struct {
 	Nodes      []Node
 	Components []Component
 
+	Faults []Fault // in force
+
 	Load    event.Load
 	HasLoad bool
 	History []Second // one a second, oldest first
@@ -61,6 +63,7 @@ const (
 	Valid
 	Degraded
 	Invalid
+	Skipped // by an operator: no result
 )
 
 // Cell is one cell of the plan.
@@ -96,6 +99,7 @@ type Second struct {
 	T                               int
 	Published, Delivered, UnderWay  float64
 	P50, P99, Lateness              float64
+	Bands                           []int64 // messages by latency, between event.LatencyBounds
 	HasP50, HasP99, HasLateness, On bool
 }
 
@@ -109,6 +113,7 @@ func (s *State) Clone() State {
 	c.Waiting = slices.Clone(s.Waiting)
 	c.Nodes = slices.Clone(s.Nodes)
 	c.Components = slices.Clone(s.Components)
+	c.Faults = slices.Clone(s.Faults)
 	c.History = slices.Clone(s.History)
 	c.Log = slices.Clone(s.Log)
 	return c
@@ -171,6 +176,12 @@ func (s *State) apply(e event.Event) {
 		s.applyLoad(d)
 	case event.CellFinished:
 		s.applyResult(e.Time, d)
+	case event.CellSkipped:
+		s.end(e.Time, s.cell(d.Cell), Skipped)
+	case event.FaultStarted:
+		s.applyFault(e.Time, d)
+	case event.FaultHealed:
+		s.Faults = slices.DeleteFunc(s.Faults, func(f Fault) bool { return f.Position == d.Position && f.Name == Clean(d.Name) })
 	case event.RunFinished:
 		s.Finished, s.Current, s.Waiting = &d, -1, nil
 	}
@@ -213,7 +224,7 @@ func (s *State) applyCell(at time.Time, ref event.CellRef) {
 	s.Cells[i].Ref, s.Cells[i].Status, s.Cells[i].Started = ref, Running, at
 	s.Current, s.Last = i, i
 	s.Phase, s.PhaseLimit, s.Waiting = "", 0, nil
-	s.History, s.HasLoad = nil, false
+	s.History, s.HasLoad, s.Faults = nil, false, nil
 	// The instances of the cell before stay until this cell's are known: most
 	// cells have the same, and the picture does not jump.
 	for i := range s.Components {
@@ -244,7 +255,7 @@ func (s *State) applySample(at time.Time, d event.NodeSample) {
 
 func (s *State) applyLoad(d event.Load) {
 	s.Load, s.HasLoad = d, true
-	p := Second{T: d.T, Published: d.Published, Delivered: d.Delivered, UnderWay: float64(d.UnderWay), On: true}
+	p := Second{T: d.T, Published: d.Published, Delivered: d.Delivered, UnderWay: float64(d.UnderWay), Bands: d.Bands, On: true}
 	p.P50, p.HasP50 = deref(d.P50)
 	p.P99, p.HasP99 = deref(d.P99)
 	p.Lateness, p.HasLateness = deref(d.Lateness)
@@ -266,11 +277,18 @@ func (s *State) applyResult(at time.Time, d event.CellFinished) {
 		c.Status = Invalid
 	}
 	c.P99 = d.Result.Latency.P99
+	s.end(at, i, c.Status)
+}
+
+// end is the end of a cell.
+func (s *State) end(at time.Time, i int, status Status) {
+	c := &s.Cells[i]
+	c.Status = status
 	if !c.Started.IsZero() {
 		c.Took = at.Sub(c.Started)
 	}
 	if s.Current == i {
-		s.Current, s.Phase, s.Waiting = -1, "", nil
+		s.Current, s.Phase, s.Waiting, s.Faults = -1, "", nil, nil
 	}
 }
 

@@ -489,7 +489,7 @@ func absent(run *store.Reader) section {
 			text += " (" + strings.Join(at, ", ") + ")"
 		}
 		for _, e := range slices.Backward(run.Journal) {
-			if e.Position == m.Position && e.Kind == store.CellFailed && e.Reason != "" {
+			if e.Position == m.Position && (e.Kind == store.CellFailed || e.Kind == store.CellSkipped) && e.Reason != "" {
 				text += ": " + clean(e.Reason)
 				break
 			}

@@ -22,6 +22,8 @@ const (
 	CellStarted EntryKind = "cell_started"
 	CellDone    EntryKind = "cell_done"   // the attempt's result is durable
 	CellFailed  EntryKind = "cell_failed" // it has no result
+	// CellSkipped says that somebody gave the cell up; it has no result.
+	CellSkipped EntryKind = "cell_skipped"
 	// RepetitionsEnough says that the cells of later repetitions are not needed.
 	RepetitionsEnough EntryKind = "repetitions_enough"
 	RunFinished       EntryKind = "run_finished"
@@ -38,7 +40,7 @@ type Entry struct {
 	Repetition int             `json:"repetition,omitempty"`
 	Attempt    int             `json:"attempt,omitempty"`
 	Verdict    measure.Verdict `json:"verdict,omitempty"` // cell_done
-	Reason     string          `json:"reason,omitempty"`  // cell_failed, repetitions_enough, run_finished
+	Reason     string          `json:"reason,omitempty"`  // cell_failed, cell_skipped, repetitions_enough, run_finished
 	Status     *int            `json:"status,omitempty"`  // run_finished: the exit status
 }
 

@@ -300,7 +300,7 @@ func transition(done map[int]bool, e Entry) {
 	switch e.Kind {
 	case CellDone:
 		done[e.Position] = true
-	case CellStarted, CellFailed:
+	case CellStarted, CellFailed, CellSkipped:
 		delete(done, e.Position)
 	}
 }

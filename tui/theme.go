@@ -69,6 +69,8 @@ func sign(s live.Status) string {
 		return "~"
 	case live.Invalid:
 		return "✗"
+	case live.Skipped:
+		return "–"
 	}
 	return "·"
 }
@@ -83,6 +85,8 @@ func (t theme) status(s live.Status) lipgloss.Style {
 		return t.warn
 	case live.Invalid:
 		return t.bad
+	case live.Skipped:
+		return t.warn
 	}
 	return t.faint
 }
