@@ -43,7 +43,7 @@ var ErrInterrupted = errors.New("interrupted")
 type Config struct {
 	Plan *experiment.Plan
 	// Expect evaluates the experiment's expectations for a cell.
-	Expect func(experiment.Cell, map[string]float64) ([]experiment.Outcome, error)
+	Expect func(experiment.Cell, map[string]float64, ...experiment.Measured) ([]experiment.Outcome, error)
 	// Targets are the plan's nodes and how to reach them.
 	Targets []nodes.Target
 	// Spares take the place of nodes of their group that are lost, in order.

@@ -237,7 +237,7 @@ func (r *result) verdict(failure error) {
 // outcomes holds the experiment's expectations against the cell.
 func (r *result) outcomes() {
 	cell := &r.out.Cell
-	outcomes, err := r.Expect(r.cell, Metrics(*cell))
+	outcomes, err := r.Expect(r.cell, Metrics(*cell), r.measuredBefore()...)
 	if err != nil {
 		r.emit(event.Message{Level: "error", Position: r.cell.Position, Text: "expectations: " + err.Error()})
 		return
@@ -245,6 +245,18 @@ func (r *result) outcomes() {
 	for _, o := range outcomes {
 		cell.Outcomes = append(cell.Outcomes, measure.Outcome{Name: o.Name, State: string(o.Status), Message: o.Message})
 	}
+}
+
+// measuredBefore are the cells that are done and fit to be held against.
+func (r *result) measuredBefore() []experiment.Measured {
+	var before []experiment.Measured
+	for _, c := range r.results {
+		i := slices.IndexFunc(r.Plan.Cells, func(p experiment.Cell) bool { return p.Position == c.Position })
+		if i >= 0 && c.Verdict != measure.Invalid && c.Position != r.cell.Position {
+			before = append(before, experiment.Measured{Cell: r.Plan.Cells[i], Metrics: Metrics(c)})
+		}
+	}
+	return before
 }
 
 // Metrics are a cell's numbers by the names that expectations use: the columns

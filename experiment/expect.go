@@ -75,6 +75,9 @@ type expectation struct {
 	that    hclsyntax.Expression
 	message hclsyntax.Expression // may be nil
 	text    string
+	// against is where the other cell of a pair differs; nil where the
+	// expectation is of single cells.
+	against []DimensionValue
 }
 
 // expectScope is what expectations may refer to, with nothing in it but what
@@ -122,6 +125,10 @@ func (l *loader) expectBlocks(blocks []*hclsyntax.Block) {
 
 // unmeasured is the scope before anything was measured.
 func unmeasured(s *scope, dimensions, components []string) *scope {
+	return s.with(nil, unmeasuredValues(dimensions, components))
+}
+
+func unmeasuredValues(dimensions, components []string) map[string]cty.Value {
 	values := map[string]cty.Value{"cell": dynamicObject(append(slices.Clone(dimensions), "number", "repetition"))}
 	for _, name := range Metrics() {
 		values[name] = cty.UnknownVal(cty.Number)
@@ -135,12 +142,12 @@ func unmeasured(s *scope, dimensions, components []string) *scope {
 		per[name] = cty.ObjectVal(metrics)
 	}
 	values["component"] = cty.ObjectVal(per)
-	return s.with(nil, values)
+	return values
 }
 
 func (l *loader) expectBlock(b *hclsyntax.Block, s *scope) (expectation, bool) {
 	r := l.m.reader(b, s)
-	r.args = append(r.args, "that", "message")
+	r.args = append(r.args, "that", "message", against)
 	e := expectation{name: b.Labels[0]}
 	r.require("that", "that = dropped == 0")
 	r.finish()
@@ -149,6 +156,13 @@ func (l *loader) expectBlock(b *hclsyntax.Block, s *scope) (expectation, bool) {
 		return e, false
 	}
 	before := len(l.m.list)
+	if attr, ok := b.Body.Attributes[against]; ok {
+		if e.against, ok = l.readAgainst(r, attr); !ok {
+			return e, false
+		}
+		blank := func() map[string]cty.Value { return unmeasuredValues(l.matrix.names(), l.componentLabels()) }
+		s = againstScope(s, blank(), blank())
+	}
 	v, secret := l.checkExpression(that.Expr, s)
 	if t := v.Type(); len(l.m.list) == before && t != cty.Bool && t != cty.DynamicPseudoType {
 		r.wrong("that", "a condition is wanted, which is true or false", "for example: that = dropped == 0")
@@ -174,7 +188,11 @@ func (l *loader) expectBlock(b *hclsyntax.Block, s *scope) (expectation, bool) {
 // expectation needs must be known beforehand.
 func (l *loader) fixedSteps(expr hclsyntax.Expression) {
 	for _, t := range expr.Variables() {
-		steps := map[string]int{"cell": 2, "component": 3}[t.RootName()]
+		steps := map[string]int{"cell": 2, "component": 3, against: 2}[t.RootName()]
+		if t.RootName() == against && len(t) > 1 {
+			second, _ := stepName(t[1])
+			steps += map[string]int{"cell": 1, "component": 2}[second]
+		}
 		fixed := len(t) >= steps
 		for i := 1; fixed && i < steps; i++ {
 			_, fixed = stepName(t[i])
@@ -192,16 +210,22 @@ func (l *loader) checkExpression(expr hclsyntax.Expression, s *scope) (cty.Value
 	return v, secret
 }
 
-// Expect works out all expectations for one cell. metrics holds the columns of
+// Expect works out all expectations for one cell. Those that hold two cells
+// against each other are worked out for the pairs that the cell makes with the
+// others, which were measured before. metrics holds the columns of
 // cells.csv by name and the components' by ComponentMetric; one that is absent
 // or NaN was not measured, and what refers to it is Unknown. The error is a
 // Diagnostics for a condition that cannot be worked out with these values,
 // such as a division by zero; the other outcomes are returned all the same.
-func (e *Experiment) Expect(cell Cell, metrics map[string]float64) ([]Outcome, error) {
+func (e *Experiment) Expect(cell Cell, metrics map[string]float64, others ...Measured) ([]Outcome, error) {
 	m := newMistakes()
 	s := e.measured(cell, metrics)
 	outcomes := make([]Outcome, 0, len(e.expects))
 	for _, x := range e.expects {
+		if x.against != nil {
+			outcomes = append(outcomes, e.compared(m, x, Measured{cell, metrics}, others)...)
+			continue
+		}
 		outcomes = append(outcomes, x.outcome(m, s, metrics))
 	}
 	if m.failed() {
@@ -212,6 +236,10 @@ func (e *Experiment) Expect(cell Cell, metrics map[string]float64) ([]Outcome, e
 
 // measured is the scope with a cell's values.
 func (e *Experiment) measured(cell Cell, metrics map[string]float64) *scope {
+	return e.scope.with(nil, e.cellValues(cell, metrics))
+}
+
+func (e *Experiment) cellValues(cell Cell, metrics map[string]float64) map[string]cty.Value {
 	values := map[string]cty.Value{"cell": cellObject(cell)}
 	number := func(key string) cty.Value {
 		n, ok := metrics[key]
@@ -232,7 +260,7 @@ func (e *Experiment) measured(cell Cell, metrics map[string]float64) *scope {
 		components[name] = cty.ObjectVal(per)
 	}
 	values["component"] = cty.ObjectVal(components)
-	return e.scope.with(nil, values)
+	return values
 }
 
 // cellObject is what cell stands for outside of the file's own blocks.
@@ -296,6 +324,10 @@ func (x expectation) references() (metrics, dimensions []string) {
 			if len(t) > 2 {
 				metric, _ := stepName(t[2])
 				metrics = append(metrics, ComponentMetric(secondStep(t), metric))
+			}
+		case against:
+			if name := againstMetric(t); name != "" {
+				metrics = append(metrics, name)
 			}
 		case "var", "local":
 		default:

@@ -106,3 +106,62 @@ func TestMetricsAreKnown(t *testing.T) {
 	}
 	mustLoad(t, basic+"expect \"all\" {\nthat = "+strings.Join(parts, " && ")+"\n}\n", experiment.Inputs{})
 }
+
+// A study asks for directions: with more of something, less of another. The two
+// cells must be the right ones, whichever runs first, and a pair that is not
+// there must not count as held.
+func TestExpectAgainst(t *testing.T) {
+	src := strings.Replace(basic, "devices = [1, 100, 500, 1000]", "devices = [1, 1000]\ngateways = [1, 2, 3]", 1) + `
+expect "more gateways drop less" {
+  against = { gateways = 1 }
+  that    = cell.devices < 100 || dropped < against.dropped && component.gateway.cpu_mcpu_mean < against.component.gateway.cpu_mcpu_mean + 5 * cell.devices
+}
+`
+	e := mustLoad(t, src, experiment.Inputs{})
+	cells := map[string]experiment.Cell{}
+	for _, c := range e.Plan().Cells {
+		cells[fmt.Sprintf("%v/%v", c.Values[0].Value, c.Values[1].Value)] = c
+	}
+	at := func(name string, dropped float64) experiment.Measured {
+		return experiment.Measured{Cell: cells[name], Metrics: map[string]float64{"dropped": dropped, "component.gateway.cpu_mcpu_mean": 100}}
+	}
+	outcomes := func(cell experiment.Measured, others ...experiment.Measured) string {
+		t.Helper()
+		got, err := e.Expect(cell.Cell, cell.Metrics, others...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var texts []string
+		for _, o := range got {
+			texts = append(texts, string(o.Status)+": "+o.Message)
+		}
+		return strings.Join(texts, " | ")
+	}
+	one, two, three, idle := at("1000/1", 300), at("1000/2", 20), at("1000/3", 400), at("1/1", 0)
+	number := func(m experiment.Measured) int { return m.Cell.Number }
+	for _, test := range []struct{ name, got, want string }{
+		{"the base comes first", outcomes(two, idle, one), fmt.Sprintf("held: cell %d against cell %d", number(two), number(one))},
+		{"the base comes last, and is held against all", outcomes(one, two, three),
+			fmt.Sprintf("held: cell %d against cell %d | failed: against.component.gateway.cpu_mcpu_mean = 100, against.dropped = 300, component.gateway.cpu_mcpu_mean = 100, dropped = 400, cell.devices = 1000; cell %d against cell %d",
+				number(two), number(one), number(three), number(one))},
+		{"other loads are no pair", outcomes(two, idle, three), ""},
+		{"nothing else yet", outcomes(one), ""},
+		{"the base lacks a number", outcomes(two, experiment.Measured{Cell: one.Cell, Metrics: map[string]float64{"component.gateway.cpu_mcpu_mean": 1}}),
+			fmt.Sprintf("unknown: not measured: against.dropped; cell %d against cell %d", number(two), number(one))},
+	} {
+		if test.got != test.want {
+			t.Errorf("%s:\ngot  %s\nwant %s", test.name, test.got, test.want)
+		}
+	}
+	for block, want := range map[string]string{
+		"against = { gateway = 1 }\nthat = true":                         "did you mean gateways?",
+		"against = { gateways = 4 }\nthat = true":                        "it has: 1, 2, 3",
+		"against = 1\nthat = true":                                       "an object is wanted",
+		"that = against.dropped > 0":                                     "there is no other cell here",
+		"against = { gateways = 1 }\nthat = against.droped > 0":          "did you mean against.dropped?",
+		"against = { gateways = 1 }\nthat = against.dropped":             "a condition is wanted",
+		"against = { gateways = cell.gateways }\nthat = against.dropped": "cell.… cannot be used here",
+	} {
+		refused(t, strings.Split(src, "expect")[0]+"expect \"x\" {\n"+block+"\n}\n", experiment.Inputs{}, want)
+	}
+}

@@ -62,7 +62,7 @@ func (s *scope) with(members map[string][]string, values map[string]cty.Value) *
 // what members of a root are called in messages.
 var memberNames = map[string]string{
 	"var": "variable", "local": "local value", "cell": "dimension of the matrix", "node": "node group",
-	"component": "component", "platform": "built-in component", "self": "fact of an instance",
+	"component": "component", "platform": "built-in component", "self": "fact of an instance", against: "metric of the other cell",
 }
 
 // eval works out an expression. It reports what is wrong with it and returns
@@ -294,6 +294,7 @@ func functionScope(functions map[string]function.Function) *scope {
 			"component": "components cannot be used here",
 			"platform":  "built-in components cannot be used here",
 			"self":      "self.… stands in what a process of your own is given: command, env, directory, state, file and ready",
+			against:     "there is no other cell here: an expectation that holds a cell against another says which with against = { dimension = value }",
 		},
 	}
 }
