@@ -117,6 +117,7 @@ func Serve(ctx context.Context, cfg Config) error {
 		RecordState: func(path string) error { return record(cfg.Dir, "state", path) },
 		Holder:      inspect.Holder,
 		OnEvent:     func(e protocol.ComponentEvent) { a.events.append(protocol.Event{Component: &e}) },
+		OnWarn:      func(text string) { a.log("warn", text) },
 	})
 	a.faults = fault.New(fault.Options{
 		Dir: cfg.Dir, Self: cfg.Self, Run: cfg.Run, Now: cfg.Clock.Now, Processes: a.components, Logger: cfg.Logger,

@@ -289,7 +289,8 @@ func Metrics(c measure.Cell) map[string]float64 {
 	putFaults(c, put)
 	for _, u := range c.Components {
 		restarts := float64(u.Restarts)
-		for name, v := range map[string]*float64{"net_in_Bps": u.NetIn, "net_out_Bps": u.NetOut, "restarts": &restarts} {
+		for name, v := range map[string]*float64{"net_in_Bps": u.NetIn, "net_out_Bps": u.NetOut, "restarts": &restarts,
+			"cpu_throttled_s": u.CPUThrottled, "oom_kills": counted(u.OOMKills)} {
 			key := experiment.ComponentMetric(u.Component, name)
 			if sofar, ok := m[key]; ok {
 				v = plus(v, &sofar)
@@ -298,7 +299,7 @@ func Metrics(c measure.Cell) map[string]float64 {
 		}
 		for name, v := range map[string]*float64{
 			"cpu_mcpu_mean": u.CPUMean, "cpu_mcpu_p95": u.CPUP95, "cpu_mcpu_max": u.CPUMax,
-			"memory_mib_mean": u.MemoryMean, "memory_mib_max": u.MemoryMax,
+			"memory_mib_mean": u.MemoryMean, "memory_mib_max": u.MemoryMax, "memory_mib_peak": u.MemoryPeak,
 		} {
 			key := experiment.ComponentMetric(u.Component, name)
 			if sofar, ok := m[key]; !ok || v != nil && *v > sofar {

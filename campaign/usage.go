@@ -15,8 +15,9 @@ const mib = 1 << 20
 
 // nodeMeter makes rates of one node's cumulative samples.
 type nodeMeter struct {
-	node string
-	last *protocol.Sample
+	node    string
+	last    *protocol.Sample
+	traffic map[instanceKey]reading // the last one of each process
 }
 
 // add takes the next sample; the first one, and one that is not newer than the
@@ -52,7 +53,9 @@ func (m *nodeMeter) add(s protocol.Sample) (event.NodeSample, bool) {
 		if i < 0 {
 			continue
 		}
-		n.Components = append(n.Components, componentRates(before.Components[i], c, dt))
+		rates := componentRates(before.Components[i], c, dt)
+		m.trafficRates(&rates, c)
+		n.Components = append(n.Components, rates)
 	}
 	return n, true
 }
@@ -68,6 +71,7 @@ func componentRates(before, c protocol.ComponentSample, dt float64) event.Compon
 		CPU:    mcpu(c.CPUNS-before.CPUNS, dt),
 		Memory: float64(c.Memory) / mib, Restarts: c.Restarts,
 	}
+	pressureRates(&out, before.Group, c.Group, dt)
 	if c.Counters != nil {
 		var was protocol.Counters
 		if before.Counters != nil {
@@ -107,7 +111,8 @@ type instanceUse struct {
 	component string
 	instance  int
 	cpu       []measure.Reading
-	in, out   []measure.Reading
+	net       netUse
+	limits    limitUse
 	memory    []float64 // MiB, in the measured window
 	restarts  int
 	dropped   map[string]int64
@@ -148,6 +153,7 @@ func (m *useMeter) add(n event.NodeSample, raw protocol.Sample) {
 	for _, c := range raw.Components {
 		u := m.instance(c.Name, c.Instance)
 		u.restarts = c.Restarts
+		u.limits.add(raw.At, u.pid != c.PID, c.Group, m.window.to)
 		if u.pid != c.PID {
 			u.pid, u.earlier = c.PID, u.dropped
 		}
@@ -156,9 +162,14 @@ func (m *useMeter) add(n event.NodeSample, raw protocol.Sample) {
 			u.memory = append(u.memory, float64(c.Memory)/mib)
 		}
 		if c.Counters != nil {
-			u.in = append(u.in, measure.Reading{At: raw.At, Value: c.Counters.BytesIn})
-			u.out = append(u.out, measure.Reading{At: raw.At, Value: c.Counters.BytesOut})
+			u.net.add(protocol.Traffic{At: raw.At, Source: protocol.TrafficOwn, BytesIn: &c.Counters.BytesIn, BytesOut: &c.Counters.BytesOut})
 			u.dropped = summed(u.earlier, c.Counters.Dropped) // also what was dropped outside the window
+		}
+		if c.Traffic != nil {
+			u.net.add(*c.Traffic)
+			if n := c.Traffic.Dropped; n != nil {
+				u.dropped = summed(u.earlier, map[string]int64{c.Traffic.Source: *n})
+			}
 		}
 	}
 	m.health.add(n.Node, inside, n, raw)
@@ -210,7 +221,8 @@ func (u *instanceUse) fill(row *measure.Component, w window) {
 	}
 	memory := measure.Summarize(u.memory)
 	row.MemoryMean, row.MemoryMax = memory.Mean, memory.Max
-	row.NetIn, row.NetOut = rate(u.in, w), rate(u.out, w)
+	row.NetIn, row.NetOut, row.NetSource = rateWithin(u.net.in, w), rateWithin(u.net.out, w), u.net.source
+	u.limits.fill(row, w)
 	row.Restarts = u.restarts
 }
 
@@ -218,12 +230,12 @@ func (u *instanceUse) fill(row *measure.Component, w window) {
 // the cell has no such component or it was not counted.
 func (m *useMeter) throughput(cell experiment.Cell, kind experiment.Kind) (in, out *float64) {
 	for _, c := range cell.Components {
-		if c.Kind != kind {
+		if !stands(c, kind) {
 			continue
 		}
 		for _, i := range c.Instances {
 			u := m.instance(c.Name, i.Index)
-			in, out = plus(in, rate(u.in, m.window)), plus(out, rate(u.out, m.window))
+			in, out = plus(in, rateWithin(u.net.in, m.window)), plus(out, rateWithin(u.net.out, m.window))
 		}
 	}
 	return in, out

@@ -75,6 +75,9 @@ func (w wiring) component(c experiment.Component, i experiment.Instance) protoco
 	if keepsBooks(c.Kind) {
 		spec.Books = &protocol.BooksSpec{Run: w.run, Cell: w.attempt}
 	}
+	if c.Kind == experiment.KindProcess {
+		spec.Meter = meterSpec(c.Metrics, w.address(i.Node), i)
+	}
 	if spec.StopTimeout == 0 {
 		spec.StopTimeout = stopTimeout
 	}

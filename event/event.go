@@ -183,6 +183,22 @@ type ComponentSample struct {
 	BytesIn     float64 `json:"bytes_in_Bps"`
 	BytesOut    float64 `json:"bytes_out_Bps"`
 	Dropped     float64 `json:"dropped_s"`
+	// Net is what went over its connections, and NetSource who counted: "own",
+	// "sockets", "sys", "nats", "rabbitmq" or "prometheus". nil is not known, or not
+	// known anew in this second.
+	NetIn          *float64 `json:"net_in_Bps,omitempty"`
+	NetOut         *float64 `json:"net_out_Bps,omitempty"`
+	NetMessagesIn  *float64 `json:"net_in_msg_s,omitempty"`
+	NetMessagesOut *float64 `json:"net_out_msg_s,omitempty"`
+	NetDropped     *float64 `json:"net_dropped_msg_s,omitempty"`
+	NetSource      string   `json:"net_source,omitempty"`
+	// Throttled is how long in this second the CPU limit kept its threads from
+	// running, in ms and summed over CPUs. OOMKills counts its processes that were
+	// killed for want of memory, and MemoryPeak is the most it ever had, both since
+	// it began. nil is not known.
+	Throttled  *float64 `json:"cpu_throttled_ms,omitempty"`
+	OOMKills   *int64   `json:"oom_kills,omitempty"`
+	MemoryPeak *float64 `json:"memory_mib_peak,omitempty"`
 }
 
 // Load is one second of the whole testbed while load is on.

@@ -255,6 +255,9 @@ func (l *loader) processSettings(r *reader, c *componentSpec) {
 	if n := r.nested("ready"); n != nil {
 		c.Ready = l.ready(n)
 	}
+	if n := r.nested("metrics"); n != nil {
+		c.Metrics = l.meter(n)
+	}
 	c.StopSignal, c.StopTimeout = defaultStopSignal, defaultStopTimeout
 	if s, ok := r.text("stop_signal", 16); ok {
 		name := strings.TrimPrefix(strings.ToUpper(s), "SIG")

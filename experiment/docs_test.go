@@ -100,6 +100,8 @@ func TestArgumentsInTheReference(t *testing.T) {
 		"gateway":    strings.Replace(basic, "instances = 2", "instances = 2\nzzz = 1", 1),
 		"process":    basic + process + "zzz = 1\n}\n",
 		"ready":      basic + process + "ready {\nzzz = 1\n}\n}\n",
+		"metrics":    basic + process + "metrics {\nsource = \"sockets\"\nzzz = 1\n}\n}\n",
+		"endpoint":   basic + process + "metrics {\nsource = \"prometheus\"\nurl = \"http://a/\"\nmap = { bytes_in = \"b\" }\nzzz = 1\n}\n}\n",
 		"limits":     basic + process + "limits {\nzzz = 1\n}\n}\n",
 		"devices":    strings.Replace(basic, "count = cell.devices", "count = cell.devices\nzzz = 1", 1),
 		"payload":    strings.Replace(basic, "count = cell.devices", "count = cell.devices\npayload {\nzzz = 1\n}", 1),

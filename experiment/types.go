@@ -135,6 +135,8 @@ type Component struct {
 	StopSignal  string            `json:"stop_signal,omitempty"` // "TERM" unless given
 	StopTimeout time.Duration     `json:"stop_timeout,omitempty"`
 	Process
+	// Metrics says who counts what goes in and out; nil is MeterSockets.
+	Metrics *Meter `json:"metrics,omitempty"`
 }
 
 // Instance is one running copy of a component.

@@ -85,12 +85,12 @@ func keyColumns() map[string]bool {
 // text, and their names are a contract.
 func typeOf(name string) Type {
 	switch name {
-	case "verdict", "reason", "component", "node", "phase":
+	case "verdict", "reason", "component", "node", "phase", "net_source":
 		return Text
 	case "started_at":
 		return Time
 	case "cell", "repetition", "instance", "t_s", "published", "acked", "delivered", "dropped", "duplicated", "reordered",
-		"late", "unknown", "restarts":
+		"late", "unknown", "restarts", "oom_kills":
 		return Integer
 	}
 	return Number

@@ -195,6 +195,14 @@ func (e *Encoder) componentSample(l *line, ev event.Event, d *event.NodeSample, 
 		l.float("bytes_out_Bps", c.BytesOut)
 		l.float("dropped_s", c.Dropped)
 	}
+	l.optional("net_in_Bps", c.NetIn)
+	l.optional("net_out_Bps", c.NetOut)
+	l.optional("net_in_msg_s", c.NetMessagesIn)
+	l.optional("net_out_msg_s", c.NetMessagesOut)
+	l.optional("net_dropped_msg_s", c.NetDropped)
+	l.optional("cpu_throttled_ms", c.Throttled)
+	l.optionalInteger("oom_kills", c.OOMKills)
+	l.optional("memory_mib_peak", c.MemoryPeak)
 	l.close(ev)
 }
 
@@ -337,6 +345,12 @@ func (e *Encoder) cellComponent(l *line, ev event.Event, c *measure.Component, c
 	l.optional("net_in_Bps", c.NetIn)
 	l.optional("net_out_Bps", c.NetOut)
 	l.integer("restarts", int64(c.Restarts))
+	l.optional("cpu_throttled_s", c.CPUThrottled)
+	l.optionalInteger("oom_kills", c.OOMKills)
+	l.optional("memory_mib_peak", c.MemoryPeak)
+	if c.NetSource != "" {
+		l.text("net_source", c.NetSource)
+	}
 	l.close(ev)
 }
 

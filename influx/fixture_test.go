@@ -104,12 +104,15 @@ func (f *fixture) samples(position, t int, nodes []event.NodeRef) {
 		if n.Role == "worker" && position > 0 {
 			s.Components = []event.ComponentSample{
 				{Component: "broker", Instance: i, CPU: 350, Memory: 100.5, Counted: true, MessagesIn: 100, MessagesOut: 99, BytesIn: 1e5, BytesOut: 9e4, Dropped: 1},
-				{Component: "own process", Instance: i, CPU: 1, Memory: 2, Restarts: 3},
+				{Component: "own process", Instance: i, CPU: 1, Memory: 2, Restarts: 3, NetIn: ptr(1e6), NetOut: ptr(2e6), NetMessagesIn: ptr(10), NetMessagesOut: ptr(20),
+					NetDropped: ptr(0), NetSource: "sys", Throttled: ptr(12.5), OOMKills: count(1), MemoryPeak: ptr(2.5)},
 			}
 		}
 		f.add(s)
 	}
 }
+
+func count(n int64) *int64 { return &n }
 
 func fixtureResult(c event.CellRef) measure.Cell {
 	q := measure.Quantiles{Count: 9, Mean: ptr(1), P5: ptr(2), P50: ptr(3), P95: ptr(4), P99: ptr(5), P999: ptr(6), Max: ptr(7)}
@@ -128,6 +131,7 @@ func fixtureResult(c event.CellRef) measure.Cell {
 		r.Components = append(r.Components, measure.Component{
 			Component: "broker", Instance: i + 1, Node: fmt.Sprintf("worker-%d", i+1), CPUMean: ptr(1), CPUP95: ptr(2), CPUMax: ptr(3),
 			MemoryMean: ptr(4), MemoryMax: ptr(5), NetIn: ptr(6), NetOut: ptr(7), Restarts: 1,
+			CPUThrottled: ptr(1.5), OOMKills: count(2), MemoryPeak: ptr(8), NetSource: "own",
 		})
 	}
 	return r

@@ -70,6 +70,13 @@ func (l *line) optional(name string, v *float64) {
 	}
 }
 
+// optionalInteger appends a count that may not have been taken.
+func (l *line) optionalInteger(name string, v *int64) {
+	if v != nil {
+		l.integer(name, *v)
+	}
+}
+
 func (l *line) integer(name string, v int64) {
 	l.field(name)
 	l.buf = strconv.AppendInt(l.buf, v, 10)

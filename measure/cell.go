@@ -106,6 +106,15 @@ type Component struct {
 	NetIn      *float64 `json:"net_in_Bps"`
 	NetOut     *float64 `json:"net_out_Bps"`
 	Restarts   int      `json:"restarts"`
+	// CPUThrottled is how long the CPU limit kept threads from running, in seconds
+	// and summed over CPUs. MemoryPeak is since the instance began; OOMKills counts
+	// its processes that were killed for want of memory in the cell.
+	CPUThrottled *float64 `json:"cpu_throttled_s"`
+	OOMKills     *int64   `json:"oom_kills"`
+	MemoryPeak   *float64 `json:"memory_mib_peak"`
+	// NetSource is who counted NetIn and NetOut: "own", "sockets", "sys", "nats",
+	// "rabbitmq" or "prometheus"; empty where nobody did.
+	NetSource string `json:"net_source,omitempty"`
 }
 
 // Outcome is one expectation held against a cell.

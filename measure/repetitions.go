@@ -111,6 +111,8 @@ func ComponentMetrics(component string) []Metric {
 		of("memory_mib_max", LowerIsBetter, func(k Component) *float64 { return k.MemoryMax }),
 		of("net_in_Bps", Neither, func(k Component) *float64 { return k.NetIn }),
 		of("net_out_Bps", Neither, func(k Component) *float64 { return k.NetOut }),
+		of("cpu_throttled_s", LowerIsBetter, func(k Component) *float64 { return k.CPUThrottled }),
+		of("memory_mib_peak", LowerIsBetter, func(k Component) *float64 { return k.MemoryPeak }),
 	}
 }
 

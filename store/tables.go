@@ -41,6 +41,7 @@ func componentColumns() []string {
 	return []string{
 		"cell", "repetition", "component", "instance", "node", "cpu_mcpu_mean", "cpu_mcpu_p95", "cpu_mcpu_max",
 		"memory_mib_mean", "memory_mib_max", "net_in_Bps", "net_out_Bps", "restarts",
+		"cpu_throttled_s", "oom_kills", "memory_mib_peak", "net_source",
 	}
 }
 
@@ -114,7 +115,11 @@ func componentRow(c measure.Cell, k measure.Component) []string {
 	for _, v := range []*float64{k.CPUMean, k.CPUP95, k.CPUMax, k.MemoryMean, k.MemoryMax, k.NetIn, k.NetOut} {
 		row = append(row, number(v))
 	}
-	return append(row, strconv.Itoa(k.Restarts))
+	kills := ""
+	if k.OOMKills != nil {
+		kills = strconv.FormatInt(*k.OOMKills, 10)
+	}
+	return append(row, strconv.Itoa(k.Restarts), number(k.CPUThrottled), kills, number(k.MemoryPeak), k.NetSource)
 }
 
 func seriesRows(c measure.Cell, series []measure.Second) [][]string {

@@ -358,19 +358,6 @@ func (g *group) memory() (int64, bool) {
 	return max(0, n-idle), true
 }
 
-// outOfMemory tells whether the kernel killed a member at the memory limit.
-func (g *group) outOfMemory() bool {
-	if g.memoryDir == "" {
-		return false
-	}
-	file := "memory.oom_control"
-	if g.v2 {
-		file = "memory.events"
-	}
-	n, _ := readField(g.memoryDir, file, "oom_kill")
-	return n > 0
-}
-
 func readNumber(dir, file string) (int64, bool) {
 	b, err := os.ReadFile(filepath.Join(dir, file))
 	if err != nil {

@@ -119,8 +119,9 @@ func TestGroupUsage(t *testing.T) {
 			g := &group{v2: tt.v2, paths: []string{d}, cpuacctDir: d, memoryDir: d}
 			cpu, cpuOK := g.cpu()
 			memory, memoryOK := g.memory()
-			if !cpuOK || !memoryOK || cpu != tt.cpu || memory != tt.memory || g.outOfMemory() != tt.oom {
-				t.Errorf("cpu %d %v, memory %d %v, out of memory %v", cpu, cpuOK, memory, memoryOK, g.outOfMemory())
+			kills, _ := g.oomKills()
+			if !cpuOK || !memoryOK || cpu != tt.cpu || memory != tt.memory || kills > 0 != tt.oom {
+				t.Errorf("cpu %d %v, memory %d %v, %d killed", cpu, cpuOK, memory, memoryOK, kills)
 			}
 		})
 	}

@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"sync"
 
+	"bela/agents/meter"
 	"bela/agents/protocol"
 )
 
@@ -38,7 +39,10 @@ type Options struct {
 	Now func() int64
 	// OnEvent gets each change that was not asked for. It must not block.
 	OnEvent func(protocol.ComponentEvent)
-	Logger  *slog.Logger
+	// OnWarn gets what costs numbers, such as a source of metrics that does not
+	// answer. It must not block; nil takes nothing.
+	OnWarn func(text string)
+	Logger *slog.Logger
 	// Record notes a control group's directory before it is made; one that
 	// cannot be noted is not made. nil notes nothing.
 	Record func(path string) error
@@ -52,7 +56,8 @@ type Options struct {
 // Supervisor runs instances of components. It is safe for several goroutines.
 type Supervisor struct {
 	Options
-	groups *groups
+	groups  *groups
+	traffic traffic
 
 	mu       sync.Mutex
 	seq      int
@@ -124,6 +129,7 @@ func (s *Supervisor) Start(ctx context.Context, spec protocol.ComponentSpec) (pr
 		ready.Log = in.log.last()
 		return protocol.ComponentStarted{}, ready
 	}
+	in.openMeter()
 	return protocol.ComponentStarted{PID: in.pid, LimitsEnforced: in.limitsReason == "", LimitsReason: in.limitsReason}, nil
 }
 
@@ -151,6 +157,11 @@ func checkSpec(spec protocol.ComponentSpec) error {
 	if err := checkProcess(spec.Process); err != nil {
 		return err
 	}
+	if spec.Meter != nil {
+		if err := meter.Check(*spec.Meter); err != nil {
+			return err
+		}
+	}
 	if spec.ReadyLog != "" {
 		if _, err := regexp.Compile(spec.ReadyLog); err != nil {
 			return fmt.Errorf("ready: %w", err)
@@ -175,6 +186,7 @@ func (s *Supervisor) launch(ctx context.Context, k key, spec protocol.ComponentS
 	}
 	in := newInstance(s, k, spec)
 	in.again, in.revival = s.faulted[k] || revival, revival
+	s.traffic.expect(in)
 	if err := in.start(s.nursery); err != nil {
 		s.quiet()
 		return nil, &protocol.Error{Code: "component_failed", Text: fmt.Sprintf("component %s: %v", k, err), Log: in.log.last()}
@@ -222,6 +234,7 @@ func (s *Supervisor) quiet() {
 	if len(s.running) == 0 && s.nursery != nil {
 		s.nursery.close()
 		s.nursery = nil
+		s.traffic.close()
 	}
 }
 
@@ -285,13 +298,20 @@ func (s *Supervisor) Running() []string {
 func (s *Supervisor) Sample() []protocol.ComponentSample {
 	var table processTable // read once, and only where an instance needs it
 	var samples []protocol.ComponentSample
-	for _, in := range s.list() {
+	running := s.list()
+	for _, in := range running {
 		samples = append(samples, protocol.ComponentSample{
 			Name: in.name, Instance: in.number, PID: in.pid,
 			ProcessSample: in.usage(&table),
 			Restarts:      in.restarts,
+			Group:         in.groupSample(),
 			Counters:      in.counters.Load(),
+			Traffic:       in.metered(),
 		})
+	}
+	// After the use, which finds out what processes there are.
+	for in, t := range s.traffic.look(s, running) {
+		samples[slices.Index(running, in)].Traffic = t
 	}
 	return samples
 }

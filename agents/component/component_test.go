@@ -123,7 +123,7 @@ func TestMemoryLimitKillsAndSaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := b.awaitEvent()
-	if e.State != "exited" || !strings.Contains(e.Detail, "SIGKILL") || !strings.Contains(e.Detail, "out of memory at its limit of 64 MiB") {
+	if e.State != "exited" || !strings.Contains(e.Detail, "SIGKILL") || !strings.Contains(e.Detail, "killed by the memory limit of 64 MiB") {
 		t.Errorf("%+v", e)
 	}
 	if !slices.Contains(e.Log, "up") || e.At != 42 {

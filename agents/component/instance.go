@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bela/agents/component/report"
+	"bela/agents/meter"
 	"bela/agents/protocol"
 )
 
@@ -70,6 +71,9 @@ type instance struct {
 	life      atomic.Int32  // starting, live or dead
 	exited    chan struct{} // closed when all is cleared away
 	status    string        // how it ended; read after exited
+
+	meterMu sync.Mutex
+	meter   *meter.Meter // of its source of metrics; nil for none
 
 	usageMu sync.Mutex
 	tree    tree
@@ -269,6 +273,7 @@ func (in *instance) wait(readers *sync.WaitGroup, pipes ...*os.File) {
 	in.log.close()
 	in.release()
 	told := in.life.Swap(dead) == starting || asked
+	in.closeMeter()
 	generation, again := in.sup.ended(in, told)
 	close(in.exited)
 	if again {
@@ -290,14 +295,11 @@ func (in *instance) describe(err error) string {
 		return fmt.Sprintf("lost after %s: %v", after, err)
 	}
 	ws, ok := state.Sys().(syscall.WaitStatus)
-	if !ok || !ws.Signaled() {
-		return fmt.Sprintf("ended with exit status %d after %s", state.ExitCode(), after)
+	text := fmt.Sprintf("ended with exit status %d after %s", state.ExitCode(), after)
+	if ok && ws.Signaled() {
+		text = fmt.Sprintf("killed by %s after %s", unix.SignalName(ws.Signal()), after)
 	}
-	text := fmt.Sprintf("killed by %s after %s", unix.SignalName(ws.Signal()), after)
-	if in.group != nil && in.group.outOfMemory() {
-		text += fmt.Sprintf(": out of memory at its limit of %d MiB", in.spec.LimitMemory>>20)
-	}
-	return text
+	return text + in.outOfMemory()
 }
 
 // killAll kills what is left of the instance's group and process group. The

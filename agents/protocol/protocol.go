@@ -168,6 +168,9 @@ type ComponentSpec struct {
 	LimitCPU    int   `json:"limit_cpu_mcpu,omitempty"`
 	LimitMemory int64 `json:"limit_memory_bytes,omitempty"`
 
+	// Meter says where the traffic of a user's process is read; nil for built-ins.
+	Meter *MeterSpec `json:"meter,omitempty"`
+
 	// Books has a built-in broker, gateway or hub keep books of the messages with
 	// these numbers in their envelopes; nil for none.
 	Books *BooksSpec `json:"books,omitempty"`
@@ -455,6 +458,11 @@ type ComponentSample struct {
 	PID      int    `json:"pid"`
 	ProcessSample
 	Restarts int `json:"restarts"`
+	// Group is what its control group tells; nil where there is none.
+	Group *GroupSample `json:"group,omitempty"`
+	// Traffic is what goes in and out of a process of the user's own; nil where
+	// its source has nothing new.
+	Traffic *Traffic `json:"traffic,omitempty"`
 	// Counters are what a built-in component counts itself; nil for others.
 	Counters *Counters `json:"counters,omitempty"`
 }
