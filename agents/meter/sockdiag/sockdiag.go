@@ -38,10 +38,10 @@ const (
 	requestSize   = 56 // struct inet_diag_req_v2
 	messageSize   = 72 // struct inet_diag_msg
 	wantInfo      = 1 << 1
-	attrInfo      = 2  // INET_DIAG_INFO: struct tcp_info
-	attrGroup     = 21 // INET_DIAG_CGROUP_ID
-	destroyGroups = 1<<(1-1) | 1<<(3-1)
-	stateTimeWait = 6 // has no counts any more
+	attrInfo      = 2           // INET_DIAG_INFO: struct tcp_info
+	attrGroup     = 21          // INET_DIAG_CGROUP_ID
+	destroyGroups = 1<<0 | 1<<2 // SKNLGRP_INET_TCP_DESTROY is group 1, the IPv6 one 3
+	stateTimeWait = 6           // has no counts any more
 	stateListen   = 10
 	allStates     = 1<<13 - 1
 )
