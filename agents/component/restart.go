@@ -118,6 +118,8 @@ func (s *Supervisor) startAgain(ctx context.Context, k key, spec protocol.Compon
 			s.Logger.Error("component that was not ready again", "error", err)
 		}
 		ready.Log = in.log.last()
+		return ready
 	}
-	return ready
+	in.openMeter()
+	return nil
 }
