@@ -96,6 +96,7 @@ func (w wiring) surroundings() experiment.Surroundings {
 		Address: w.address,
 		CPUs:    func(node string) int { return w.facts(node).CPUs },
 		Memory:  func(node string) int64 { return w.facts(node).Memory },
+		Login:   w.user, Password: w.password,
 	}
 }
 

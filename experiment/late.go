@@ -24,10 +24,11 @@ var lateText = regexp.MustCompile(`\{\{(?:self|component)\.[A-Za-z0-9_.-]+\}\}`)
 
 func late(name string) cty.Value { return cty.StringVal("{{" + name + "}}") }
 
-// Placeholders that the agent fills in, for only it knows.
 const (
-	// PlaceholderDirectory is the instance's own directory.
+	// PlaceholderDirectory is the instance's own directory. The agent fills it
+	// in, for only it knows, and so it does with those of artifacts.
 	PlaceholderDirectory = "{{self.directory}}"
+	placeholderPassword  = "{{self.password}}"
 	// placeholderArtifacts begins those of artifacts, by their names.
 	placeholderArtifacts = "{{self.artifacts."
 )
@@ -57,7 +58,7 @@ func (l *loader) lateScope(b *hclsyntax.Block, s *scope) *scope {
 		"ports":     named(l.portNames(b, s), func(name string) cty.Value { return late("self.ports." + name) }),
 		"artifacts": named(artifactNames(b), func(name string) cty.Value { return cty.StringVal(PlaceholderArtifact(name)) }),
 	}
-	for _, fact := range []string{"instance", "node", "address", "port", "directory", "cpus", "memory_mib"} {
+	for _, fact := range []string{"instance", "node", "address", "port", "directory", "cpus", "memory_mib", "login", "password"} {
 		self[fact] = late("self." + fact)
 	}
 	components := map[string]cty.Value{}
@@ -153,6 +154,8 @@ type Surroundings struct {
 	Address func(node string) string
 	CPUs    func(node string) int
 	Memory  func(node string) int64 // bytes
+	// Login and Password are what devices and customers log in with.
+	Login, Password string
 }
 
 // Fill puts into a text of an instance's component what its placeholders stand
@@ -185,6 +188,10 @@ func (c Cell) fact(name string, of Component, i Instance, facts Surroundings) (s
 			return i.Node, nil
 		case "address":
 			return facts.Address(i.Node), nil
+		case "login":
+			return facts.Login, nil
+		case "password":
+			return facts.Password, nil
 		case "cpus":
 			return strconv.Itoa(facts.CPUs(i.Node)), nil
 		case "memory_mib":
@@ -253,6 +260,11 @@ func (of Component) Filled(cell Cell, i Instance, facts Surroundings) (Component
 			filled[k] = fill(filled[k])
 		}
 		return filled
+	}
+	for _, text := range slices.Concat(of.Command, of.Ready.Command) {
+		if strings.Contains(text, placeholderPassword) {
+			return of, errors.New("self.password in a command could be read by every user of the node: put it into env or a file block")
+		}
 	}
 	out := of
 	out.Command, out.State, out.Ready.Command = fillAll(of.Command), fillAll(of.State), fillAll(of.Ready.Command)

@@ -115,6 +115,7 @@ func TestProcessMistakes(t *testing.T) {
 		{`env = { A = component.gateway.address }`, `component "gateway": it has no such port`},
 		{`env = { A = self.port }`, `self.port: it has no such port`},
 		{`env = { A = self.ports.admin }`, `does not have an attribute named "admin"`},
+		{`ready { command = ["x", self.password] }`, `could be read by every user`},
 		{`port = self.port`, `self.… stands in what a process of your own is given`},
 		{`user = "a b"`, `cannot be a user's name`},
 		{`directory = "../x"`, `leads out of the instance's directory`},

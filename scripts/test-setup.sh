@@ -13,6 +13,10 @@ needs=(
 	"nft nftables many hosts on one machine"
 	"iptables iptables faults: a network that is cut"
 	"tc iproute2 faults: a slow network"
+	"mosquitto_sub mosquitto-clients recipes: Redis beside mosquitto"
+	"redis-server redis-server recipes: Redis beside mosquitto"
+	"nats-server nats-server recipes: NATS"
+	"rabbitmq-server rabbitmq-server recipes: RabbitMQ"
 	"tmux tmux dashboard in a real terminal"
 	"chromium chromium pages in a real browser"
 )
