@@ -123,7 +123,9 @@ func (r *runner) replace(ctx context.Context, old *member, spare nodes.Target, p
 	was := spare.Name
 	spare.Name, spare.Group, spare.Role = old.target.Name, old.target.Group, old.target.Role
 	fresh := &member{target: spare, pool: old.pool, meter: nodeMeter{node: spare.Name}}
-	if err := t.openMember(ctx, fresh, provision.NewDepot(r.Agents), r.Agents); err != nil {
+	depot := provision.NewDepot(r.Agents)
+	defer depot.Close()
+	if err := t.openMember(ctx, fresh, depot, r.Agents); err != nil {
 		t.retire(fresh)
 		return err
 	}

@@ -81,6 +81,7 @@ type testbed struct {
 // error it reports every node that failed; the caller releases what is open.
 func (t *testbed) open(ctx context.Context, source provision.Source) error {
 	depot := provision.NewDepot(source)
+	defer depot.Close()
 	return nodes.Each(ctx, t.members, max(1, len(t.members)), func(ctx context.Context, m *member) error {
 		err := t.openMember(ctx, m, depot, source)
 		if nodes.KindOf(err) == nodes.LinkLost && ctx.Err() == nil {
@@ -125,6 +126,9 @@ func (t *testbed) openFresh(ctx context.Context, m *member, depot *provision.Dep
 		Pushing: func(done, all int64) {
 			t.stream.emit(event.NodeState{Node: m.name(), State: event.NodePushing, Detail: fmt.Sprintf("%d of %d MB", done/1e6, all/1e6)})
 		},
+		Feeding: func(text string) {
+			t.stream.emit(event.NodeState{Node: m.name(), State: event.NodePushing, Detail: text})
+		},
 		Note: func(text string) {
 			t.stream.emit(event.Message{Level: "warning", Node: m.name(), Text: text})
 		},
@@ -139,8 +143,11 @@ func (t *testbed) openFresh(ctx context.Context, m *member, depot *provision.Dep
 	if _, err := t.converseOver(ctx, m, opened.Conn, client.Options{}); err != nil {
 		return "", err
 	}
-	if opened.Moved == 0 {
+	switch {
+	case opened.Way == "":
 		return "agent already there", nil
+	case opened.Moved == 0:
+		return "agent from another node", nil
 	}
 	return fmt.Sprintf("agent pushed, %.1f MB (%s)", float64(opened.Moved)/1e6, opened.Way), nil
 }

@@ -85,6 +85,15 @@ func (n *Node) Address() string {
 	return n.target.Host
 }
 
+// Gateway tells nodes behind one jump host from all others: it is the same for
+// those that are reached the same way, and empty for one that is reached directly.
+func (n *Node) Gateway() string {
+	if n.via == nil {
+		return ""
+	}
+	return n.via.route
+}
+
 // HostKey is the fingerprint ("SHA256:…") of the host key that the node showed
 // and that was trusted.
 func (n *Node) HostKey() string { return n.hostKey }

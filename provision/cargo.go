@@ -18,6 +18,7 @@ const (
 	wayPlain = "plain"
 	wayGzip  = "gzip"
 	wayZstd  = "zstd"
+	wayFed   = "fed"
 )
 
 // cargo is an agent in memory, once for all nodes that get it.

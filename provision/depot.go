@@ -45,13 +45,23 @@ type Depot struct {
 	checks  chan struct{}
 	uploads chan struct{}
 
+	// measure gives the rate of the link to a node, in bytes a second.
+	measure func(v *visit, text []byte) (float64, error)
+	// slow is the rate of a gateway below which nodes feed each other.
+	slow float64
+
 	mu     sync.Mutex
 	cargos map[string]*cargo // by SHA-256
+	swarms map[string]*swarm // by gateway and SHA-256
 }
 
-// NewDepot makes a Depot of the agents that source gives.
+// NewDepot makes a Depot of the agents that source gives. Close it when every node
+// has been opened.
 func NewDepot(source Source) *Depot {
-	return &Depot{source: source, checks: make(chan struct{}, maxChecks), uploads: make(chan struct{}, maxUploads), cargos: map[string]*cargo{}}
+	return &Depot{
+		source: source, checks: make(chan struct{}, maxChecks), uploads: make(chan struct{}, maxUploads),
+		measure: (*visit).probe, slow: slowGateway, cargos: map[string]*cargo{}, swarms: map[string]*swarm{},
+	}
 }
 
 // Watch is told what happens to a node on its way; nil functions are not called.
@@ -61,6 +71,9 @@ type Watch struct {
 	// Pushing says how much of the agent has gone, of how much, in bytes as they
 	// go over the link, a few times a second.
 	Pushing func(done, all int64)
+	// Feeding says from whom the node gets the agent, where that is another node,
+	// or why it does not.
+	Feeding func(text string)
 	// Note is told what went another way than planned, and why.
 	Note func(text string)
 }
@@ -72,7 +85,8 @@ type Opened struct {
 	Agent string
 	// Moved is how much of the agent went to the node, in bytes as they went over
 	// the link: 0 where it was there already, and less than its size where it
-	// was compressed. Way says how: "", "plain", "gzip", "zstd" or "sftp".
+	// was compressed. Way says how: "", "plain", "gzip", "zstd", "sftp", or "fed"
+	// where it came from another node, and Moved is 0 too.
 	Moved int64
 	Way   string
 	// Begun says that something was put on the node, for Remove to take off again;
@@ -122,7 +136,7 @@ func (d *Depot) Open(ctx context.Context, n *nodes.Node, o StartOptions, w Watch
 	opened.Agent = path.Join(dir, "bin", "bela-agent-"+cargo.bin.SHA256[:16])
 	opened.Begun = true
 	if v.agents[opened.Agent] != cargo.bin.SHA256 {
-		opened.Way, opened.Moved, err = d.push(ctx, v, cargo, opened.Agent, w)
+		opened.Way, opened.Moved, err = d.bring(ctx, v, cargo, opened.Agent, w)
 		if again, ok := errors.AsType[*badCopyError](err); ok {
 			if w.Note != nil {
 				w.Note(again.Error() + "; copying it by SFTP")
@@ -197,8 +211,9 @@ func (e *badCopyError) Error() string {
 }
 
 // push sends the agent in the visit's session, in the way that its link's rate
-// calls for, and says how and how many bytes.
-func (d *Depot) push(ctx context.Context, v *visit, c *cargo, agent string, w Watch) (way string, moved int64, err error) {
+// calls for, and says how and how many bytes. measured, where given, is told that
+// rate.
+func (d *Depot) push(ctx context.Context, v *visit, c *cargo, agent string, w Watch, measured func(rate float64)) (way string, moved int64, err error) {
 	done, err := take(ctx, v.node, d.uploads, "get the agent")
 	if err != nil {
 		return "", 0, err
@@ -215,9 +230,12 @@ func (d *Depot) push(ctx context.Context, v *visit, c *cargo, agent string, w Wa
 		if err != nil {
 			return &nodes.Error{Node: v.node.Name(), Kind: nodes.BadConfig, Err: err, Next: "run make build"}
 		}
-		rate, err := v.probe(plain)
+		rate, err := d.measure(v, plain)
 		if err != nil {
 			return err
+		}
+		if measured != nil {
+			measured(rate)
 		}
 		way = choose(rate, c.bin.OpenPacked != nil, v.has)
 		text, err := c.as(way)
@@ -310,6 +328,8 @@ func (v *visit) placed(c *cargo, agent string) error {
 	case "full":
 		return &nodes.Error{Node: v.node.Name(), Kind: nodes.NoSpace, Err: fmt.Errorf("%s has %d bytes, and the disk is full", agent, c.bin.Size),
 			Next: "free some space there, or set directory to another disk"}
+	case "unreached":
+		return &unfedError{why: "it is not reached from there", unreached: true}
 	case "bad":
 		return &badCopyError{v.node.Name(), fmt.Sprintf("its SHA-256 is %s there instead of %s", oneLine(rest), c.bin.SHA256)}
 	}

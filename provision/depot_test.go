@@ -257,7 +257,7 @@ func TestOpenFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	agent := filepath.Join(tg.Directory, "bin", "bela-agent-0123456789abcdef")
-	_, _, err = depot.push(deadline(t), v, c, agent, Watch{})
+	_, _, err = depot.push(deadline(t), v, c, agent, Watch{}, nil)
 	is(t, err, nodes.NoSpace, "free some space", agent)
 	_ = v.conn.Close()
 	entries, err := os.ReadDir(filepath.Join(tg.Directory, "bin"))

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"bela/agents/fault"
+	"bela/agents/feed"
 	"bela/nodes"
 	"bela/nodes/lab"
 	"bela/nodes/sshdtest"
@@ -38,6 +39,8 @@ func TestMain(m *testing.M) {
 				os.Exit(1)
 			}
 			os.Exit(0)
+		case feed.Command:
+			os.Exit(feeds())
 		case "version":
 			fmt.Println("test")
 			os.Exit(0)

@@ -19,6 +19,7 @@ import (
 	"bela/agents/clock"
 	"bela/agents/component"
 	"bela/agents/fault"
+	"bela/agents/feed"
 	"bela/agents/inspect"
 	"bela/agents/platform"
 )
@@ -30,6 +31,7 @@ const usage = `usage: bela-agent serve -dir DIR -run RUN [-lease 2m] [-keep 10m]
        bela-agent attach -dir DIR
        bela-agent platform broker|gateway|nats|stan|hub -config FILE
        bela-agent inspect [-remove]
+       bela-agent feed -address HOST -tokens N -limit DURATION
        bela-agent version
 `
 
@@ -66,6 +68,12 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		return inspect.Main(ctx, args[1:], in, out, version, agents.ListenAddress)
 	case fault.Command:
 		return fault.Main(ctx, args[1:], in, out)
+	case feed.Command:
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		return feed.Main(ctx, args[1:], in, out, self)
 	case "version":
 		_, err := fmt.Fprintln(out, version)
 		return err

@@ -33,16 +33,41 @@ put() {
     gzip) take "$2" "$3" | gzip -dc >"$temporary" 2>/dev/null ;;
     zstd) take "$2" "$3" | zstd -dcq >"$temporary" 2>/dev/null ;;
   esac
+  settle "$4" || exit 0 # what is left of the input is of no use
+}
+
+# settle SUM checks what has arrived and puts it in the agent's place.
+settle() {
   got=$(sum "$temporary")
-  if [ "$got" != "$4" ]; then
+  if [ "$got" != "$1" ]; then
     free=$(df -Pk -- "$dir" 2>/dev/null | awk 'NR == 2 { print $4 }')
     rm -f -- "$temporary"
     if [ "${free:-64}" -lt 64 ]; then echo full; else echo "bad $got"; fi
-    exit 0
+    return 1
   fi
   chmod 700 -- "$temporary" && mv -f -- "$temporary" "$agent" || exit 11
   temporary=
   if words=$("$agent" version 2>&1 </dev/null); then echo placed; else echo "unfit $(oneline "$words")"; fi
+}
+
+# ask SECONDS WORD HOST PORT: what another node answers to the word with $token.
+ask() {
+  printf '%s %s\n' "$2" "$token" | timeout "$1" bash -c '
+    IFS= read -r line && exec 3<>"/dev/tcp/$1/$2" && printf "%s\n" "$line" >&3 && exec cat <&3' bash "$3" "$4" 2>/dev/null
+}
+
+# fetch HOST PORT SECONDS SUM gets the agent from another node, if it reaches that.
+# The next lines are the agent's path, who wants it there, and a token.
+fetch() {
+  IFS= read -r agent && IFS= read -r who && IFS= read -r token || exit 0
+  prepare "$dir" "$who" file "$agent" || exit
+  if [ "$(ask 5 probe "$1" "$2")" != here ]; then
+    echo unreached
+    return
+  fi
+  temporary=$agent.upload-$$
+  ask "$3" get "$1" "$2" >"$temporary"
+  settle "$4" || temporary=
 }
 
 oneline() (
@@ -62,6 +87,7 @@ echo "check=$? $(oneline "$problem")"
 for tool in gzip zstd; do
   ! command -v "$tool" >/dev/null 2>&1 || echo "has=$tool"
 done
+! command -v bash >/dev/null 2>&1 || ! command -v timeout >/dev/null 2>&1 || echo has=fetch
 if owned; then
   for file in "$dir"/bin/bela-agent-????????????????; do
     [ ! -f "$file" ] || echo "agent=$(sum "$file") $file"
@@ -73,6 +99,7 @@ while read -r verb one two three four; do
   case $verb in
     probe) dd of=/dev/null bs=65536 count="$one" iflag=fullblock 2>/dev/null && echo probed ;;
     put) put "$one" "$two" "$three" "$four" ;;
+    fetch) fetch "$one" "$two" "$three" "$four" ;;
     start)
       IFS= read -r agent && IFS= read -r run && IFS= read -r who || exit 0
       start_agent "$agent" "$run" "$one" "$two" "$three" "$who"
