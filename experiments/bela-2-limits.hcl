@@ -1,0 +1,145 @@
+# BELA, experiment 2: what do resource limits cost?
+#
+# The limits that followed from experiment 1, under QoS 0 and 1, at 1, 100, 500 and 1000 devices, with the published number
+# of instances.
+#
+#     bela run experiments/bela-2-limits.hcl                         five minutes a cell, in the loopback lab
+#     bela run -var measure=15s -var warmup=5s experiments/bela-2-limits.hcl    a short look
+#     bela run -inventory FILE experiments/bela-2-limits.hcl         the same on real machines
+#     bela compare latest results/reference/bela-2020 beside the published figures
+#
+# The published study ran under Kubernetes, which also takes requests; on bare machines nothing schedules by them, and
+# only limits act. `bela recommend` works both out of what was measured.
+
+variable "measure" {
+  type        = duration
+  default     = "5m"
+  description = "how long each cell is measured"
+}
+
+variable "warmup" {
+  type    = duration
+  default = "30s"
+}
+
+variable "drain" {
+  type    = duration
+  default = "15s"
+}
+
+variable "cpu_scale" {
+  type        = number
+  default     = 1
+  description = "the published CPU limits are multiplied by it: a platform that needs less shows their effect at less"
+}
+
+variable "timeout" {
+  type        = duration
+  default     = "5s"
+  description = "a message older than this is dropped by gateway and hub"
+}
+
+experiment "bela-2-limits" {
+  description = "what do the limits of experiment 1 cost in latency and drops?"
+  seed        = 20201114
+
+  matrix {
+    qos     = [0, 1]
+    devices = [1, 100, 500, 1000]
+  }
+
+  phases {
+    warmup  = var.warmup
+    measure = var.measure
+    drain   = var.drain
+  }
+}
+
+# The study had 15 workers, 5 IoT nodes and 4 nodes of end-customers.
+node "master" { count = 1 }
+node "worker" { count = 3 }
+node "iot" { count = 2 }
+node "customer" { count = 2 }
+
+component "broker" {
+  uses      = platform.broker
+  on        = node.worker
+  instances = 2
+
+  limits {
+    cpu    = "${floor(350 * var.cpu_scale)}m"
+    memory = "700MiB"
+  }
+}
+
+component "nats" {
+  uses      = platform.nats
+  on        = node.worker
+  instances = 3
+
+  limits {
+    cpu    = "${floor(200 * var.cpu_scale)}m"
+    memory = "300MiB"
+  }
+}
+
+component "stan" {
+  uses      = platform.stan
+  on        = node.worker
+  instances = 3
+
+  limits {
+    cpu    = "${floor(300 * var.cpu_scale)}m"
+    memory = "400MiB"
+  }
+}
+
+component "gateway" {
+  uses      = platform.gateway
+  on        = node.worker
+  instances = 2
+  codec     = "json"
+  timeout   = var.timeout
+
+  limits {
+    cpu    = "${floor(200 * var.cpu_scale)}m"
+    memory = "150MiB"
+  }
+}
+
+component "hub" {
+  uses      = platform.hub
+  on        = node.worker
+  instances = 2
+  timeout   = var.timeout
+
+  limits {
+    cpu    = "${floor(200 * var.cpu_scale)}m"
+    memory = "100MiB"
+  }
+}
+
+devices {
+  on    = node.iot
+  count = cell.devices
+  via   = component.broker
+  qos   = cell.qos
+  rate  = "1/s"
+
+  payload {
+    size = 1024
+  }
+}
+
+customers {
+  on    = node.customer
+  count = 4
+  via   = component.broker
+  qos   = cell.qos
+}
+
+# Under limits that bind, drops appear as devices grow.
+expect "more devices drop no less" {
+  against = { devices = 1 }
+  that    = drops_per_5min >= against.drops_per_5min
+}
