@@ -265,7 +265,8 @@ func (r *runner) onAgentEvent(m *member, e protocol.Event) {
 
 func (r *runner) newTestbed() *testbed {
 	t := &testbed{
-		run: r.Store.Name(), stream: r.stream, lease: r.Plan.SSH.AgentLease(), keep: r.Plan.SSH.AgentKeep(), spares: slices.Clone(r.Spares),
+		source: r.Agents,
+		run:    r.Store.Name(), stream: r.stream, lease: r.Plan.SSH.AgentLease(), keep: r.Plan.SSH.AgentKeep(), spares: slices.Clone(r.Spares),
 		resumed: r.Earlier != nil,
 		onEvent: r.onAgentEvent, onGap: r.onGap, onLink: r.onLink,
 	}

@@ -66,6 +66,7 @@ type testbed struct {
 	lease   time.Duration
 	keep    time.Duration
 	resumed bool // agents of this run may run already
+	source  provision.Source
 	// onEvent takes the agents' events, onGap the numbers of those that are lost
 	// and onLink the changes of the links, each from one goroutine a member.
 	onEvent func(*member, protocol.Event)
@@ -212,6 +213,10 @@ func (t *testbed) recoverMember(ctx context.Context, m *member) error {
 	m.clock.forget()
 	m.meter = nodeMeter{node: m.name()}
 	if err := provision.Stop(ctx, m.ssh()); err != nil { // what the dead one left
+		return err
+	}
+	// A machine that was set up anew, or whose disk is memory, has no agent any more.
+	if _, m.agent, err = provision.Push(ctx, m.ssh(), m.facts, t.source); err != nil {
 		return err
 	}
 	if err := provision.Start(ctx, m.ssh(), t.startOptions(m)); err != nil {

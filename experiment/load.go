@@ -34,6 +34,9 @@ type Inputs struct {
 	// HostsFor gives the same for a group that Hosts does not have, by its name
 	// and role; nil, or an answer of nil, is none.
 	HostsFor func(group string, role Role) []string
+	// SparesFor gives the spares of a group whose machines come from outside; nil is
+	// none.
+	SparesFor func(group string, role Role) []string
 }
 
 // hostsFor gives the machines from outside of one group; ok is false where there are none.

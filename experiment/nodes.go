@@ -106,6 +106,10 @@ func (l *loader) nodeBlock(b *hclsyntax.Block, name string) NodeGroup {
 			l.m.error(hcl.Range{Filename: "-inventory"}, fmt.Sprintf("node %q has %d hosts; 1 to %d are legal", name, len(others), maxNodes))
 		}
 		g.Hosts, g.Spares, counted = slices.Clone(others), nil, false
+		if l.in.SparesFor != nil {
+			g.Spares = l.in.SparesFor(name, g.Role)
+			l.checkHosts(r.what, hcl.Range{Filename: "-inventory"}, g.Spares, g.Hosts)
+		}
 	}
 	g.Count = len(g.Hosts)
 	if counted && len(g.Hosts) > 0 && int(count) != len(g.Hosts) {

@@ -85,8 +85,24 @@ func cuts() []mishap {
 	// What is sent while nobody can take it is late or in doubt, and the books say so.
 	all := cut("nobody reaches a device node for 30 s", fromAll, 30*time.Second, "45s")
 	all.lost, all.books = drillLoss{Attempts: 1, Invalid: 1}, true
-	gone := cut("the controller does not reach a device node for longer than the lease (2 m)", fromController, 150*time.Second, "20s")
-	gone.back, gone.says, gone.lost = measuringAgain, "node iot-1 link lost", drillLoss{Attempts: 1}
+	gone := long
+	gone.name = "the controller does not reach a device node for longer than the lease (2 m); then `bela resume -retry-invalid`"
+	gone.args, gone.back, gone.lost = nil, measuringAgain, drillLoss{Attempts: 1}
+	gone.happen = func(t *testing.T, r *rehearsal) {
+		n := r.node(t, "iot-1")
+		r.now()
+		if err := n.CutController(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.finish(t)
+		if r.status != campaign.Unreachable {
+			t.Errorf("status %d, want 3", r.status)
+		}
+		if err := n.Mend(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.then(t, "resume", "-retry-invalid", "-view", "plain")
+	}
 	return []mishap{short, long, all, gone}
 }
 

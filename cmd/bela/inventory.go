@@ -29,7 +29,7 @@ func (ff *fileFlags) read(a *app, load func(experiment.Inputs) (*experiment.Expe
 			return nil, nil, &statusError{statusUsage, err}
 		}
 		taken = &takenGroups{inv: inv, by: make(map[string]string)}
-		in.HostsFor = taken.hosts
+		in.HostsFor, in.SparesFor = taken.hosts, taken.spares
 		if inv.Format == inventory.HCL { // whose groups are bela's, so that each must be meant
 			in.Hosts = make(map[string][]string)
 			for _, g := range inv.Groups {
@@ -90,6 +90,19 @@ func (t *takenGroups) hosts(group string, role experiment.Role) []string {
 		t.errs = append(t.errs, err)
 	}
 	return hostsOf(g)
+}
+
+// spares are those of the inventory's group whose machines the experiment's gets.
+func (t *takenGroups) spares(group string, role experiment.Role) []string {
+	g, ok := t.inv.For(group, string(role))
+	if !ok {
+		return nil
+	}
+	var hosts []string
+	for _, h := range g.Spares {
+		hosts = append(hosts, h.String())
+	}
+	return hosts
 }
 
 // missing finds groups that got no machines although others did.
