@@ -51,7 +51,8 @@ func (c *cellRun) fetchLogsOver(ctx context.Context, n *nodes.Node, m *member) e
 	}
 	taken, left := 0, int64(logsLimit)
 	for _, f := range files {
-		if f.IsDir() || !strings.HasSuffix(f.Name(), ".log") {
+		// A link would lead anywhere that the login may read, and a pipe gives no end.
+		if !f.Mode().IsRegular() || !strings.HasSuffix(f.Name(), ".log") {
 			continue
 		}
 		if taken++; taken > logFilesLimit || f.Size() > left {
@@ -65,7 +66,9 @@ func (c *cellRun) fetchLogsOver(ctx context.Context, n *nodes.Node, m *member) e
 			return &recordError{err}
 		}
 		size, err := fetch(ctx, n, path.Join(remote, f.Name()), local, min(logLimit, left))
-		if err != nil {
+		if errors.Is(err, nodes.ErrTooLarge) { // its beginning is there; the others are to come
+			c.emit(event.Message{Level: "warn", Node: m.name(), Position: c.cell.Position, Text: err.Error() + ": the rest is left out"})
+		} else if err != nil {
 			return err
 		}
 		left -= size

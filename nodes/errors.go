@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // Kind says what went wrong with a node.
@@ -125,7 +126,7 @@ func oneLine(s string) string {
 			return '|'
 		case r == '\t':
 			return ' '
-		case r < ' ', r == 0x7f, r >= 0x80 && r < 0xa0:
+		case r < ' ', r == 0x7f, r >= 0x80 && r < 0xa0, r == '\u2028', r == '\u2029', unicode.Is(unicode.Bidi_Control, r):
 			return -1
 		}
 		return r

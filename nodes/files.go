@@ -90,7 +90,7 @@ func (n *Node) openFiles(ctx context.Context, what string) (*sftp.Client, error)
 			ch <- opened{err: err}
 			return
 		}
-		client, err := sftp.NewClientPipe(out, in, sftp.UseConcurrentWrites(true), sftp.MaxConcurrentRequestsPerFile(sftpConcurrency))
+		client, err := sftp.NewClientPipe(meteredReader{out, &n.listings}, in, sftp.UseConcurrentWrites(true), sftp.MaxConcurrentRequestsPerFile(sftpConcurrency))
 		ch <- opened{client, err}
 	}()
 	select {
@@ -284,22 +284,12 @@ func (n *Node) Download(ctx context.Context, name string, w io.Writer, limit int
 		}
 		defer f.Close() //nolint:errcheck // only read
 		_, err = f.WriteTo(bounded)
-		if errors.Is(err, errTooLarge) {
-			return fmt.Errorf("it is larger than %d bytes", limit)
+		if errors.Is(err, ErrTooLarge) {
+			return fmt.Errorf("%w than %d bytes", ErrTooLarge, limit)
 		}
 		return err
 	})
 	return bounded.written, err
-}
-
-// ReadDir lists a directory, sorted by name.
-func (n *Node) ReadDir(ctx context.Context, name string) ([]fs.FileInfo, error) {
-	var list []fs.FileInfo
-	err := n.withFiles(ctx, "list "+name, func(c *sftp.Client) (err error) {
-		list, err = c.ReadDirContext(ctx, name)
-		return err
-	})
-	return list, err
 }
 
 // Mkdir makes a directory and its parents, for the login alone (mode 0700).
@@ -331,8 +321,8 @@ echo "it leads out of $root" >&2; exit 1`
 	return err
 }
 
-// errTooLarge ends a download at its limit.
-var errTooLarge = errors.New("too large")
+// ErrTooLarge ends a download at its limit; what came before has been written.
+var ErrTooLarge = errors.New("it is larger")
 
 type limitWriter struct {
 	w       io.Writer
@@ -349,7 +339,7 @@ func (l *limitWriter) Write(p []byte) (int, error) {
 	l.left -= int64(k)
 	l.written += int64(k)
 	if err == nil && over {
-		err = errTooLarge
+		err = ErrTooLarge
 	}
 	return k, err
 }

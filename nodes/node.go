@@ -38,6 +38,8 @@ type Node struct {
 	once sync.Once
 	err  error // why the link ended; set before done is closed
 
+	listings listings // of the SFTP client
+
 	mu        sync.Mutex
 	files     *sftp.Client
 	fileEnd   func()
