@@ -112,7 +112,8 @@ func Run(ctx context.Context, cfg Config) (Summary, error) {
 	defer r.Control.take(nil, nil)
 	checked := r.openInflux(ctx, record)
 	r.testbed = r.newTestbed()
-	err := r.beginRun(ctx, record)
+	err := r.beginRun(record)
+	r.startSending(ctx, record)
 	if err != nil {
 		err = &recordError{err}
 	} else {

@@ -2,9 +2,7 @@ package campaign
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -52,11 +50,7 @@ func (r *runner) replay(rec *record) (told, error) {
 			failed = r.Store.Metrics(rec.buf)
 		}
 	})
-	if err := errors.Join(err, failed, r.Store.Flush()); err != nil {
-		return t, err
-	}
-	rec.before, err = fileSize(path)
-	return t, err
+	return t, errors.Join(err, failed, r.Store.Flush())
 }
 
 // holds says whether a result is the one that is stored, and stays.
@@ -135,44 +129,4 @@ func (p *points) after(lines []byte) []byte {
 		lines = lines[bytes.IndexByte(lines, '\n')+1:]
 	}
 	return lines
-}
-
-func fileSize(path string) (int64, error) {
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), nil
-}
-
-// startSending sends InfluxDB, where there is one, what was measured before.
-func (r *record) startSending(ctx context.Context) {
-	if r.writer == nil {
-		return
-	}
-	r.sent = make(chan error, 1)
-	go func() { r.sent <- r.sendBefore(ctx) }()
-}
-
-// sendBefore sends InfluxDB what the run had measured before it went on: nobody
-// knows how much of it arrived, and a point that is there is written again with
-// the same values. It waits where the queue has no room, and gives up with ctx.
-func (r *record) sendBefore(ctx context.Context) error {
-	f, err := os.Open(filepath.Join(r.run.Dir(), metricsFile))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }() // only read
-	for line, err := range influx.ReadLines(io.LimitReader(f, r.before)) {
-		if err == nil {
-			err = r.writer.Send(ctx, append(line, '\n'))
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -84,7 +84,7 @@ func (e *Earlier) complete(c measure.Cell) bool {
 }
 
 // beginRun tells that the run begins or goes on, and writes it down.
-func (r *runner) beginRun(ctx context.Context, rec *record) error {
+func (r *runner) beginRun(rec *record) error {
 	if r.Earlier == nil {
 		r.emit(r.started())
 		return r.Store.Journal(store.Entry{Kind: store.RunStarted})
@@ -93,7 +93,6 @@ func (r *runner) beginRun(ctx context.Context, rec *record) error {
 	if err != nil {
 		return err
 	}
-	rec.startSending(ctx)
 	r.load()
 	if told.started {
 		r.emit(r.goesOn())

@@ -27,15 +27,32 @@ type refusal struct {
 	dropped    int // of a partial write: the lines not taken; -1 where nothing was
 }
 
-// answer is the body of an error of InfluxDB 2 (message, line) or 1.8 (error).
+// answer is the body of an error of InfluxDB 2 (message, line), 1.8 (error) or 3
+// (error, data).
 type answer struct {
-	Message string `json:"message"`
-	Error   string `json:"error"`
-	Line    int    `json:"line"`
+	Message string          `json:"message"`
+	Error   string          `json:"error"`
+	Line    int             `json:"line"`
+	Data    json.RawMessage `json:"data"`
+}
+
+// refusedLine is one that InfluxDB 3 did not take; it lists up to 100.
+type refusedLine struct {
+	Message string `json:"error_message"`
+	Line    int    `json:"line_number"`
+}
+
+// refusedLines are those of an InfluxDB 3; none in any other answer.
+func (a answer) refusedLines() []refusedLine {
+	var all []refusedLine
+	if json.Unmarshal(a.Data, &all) != nil {
+		return nil
+	}
+	return all
 }
 
 func newRefusal(status int, header http.Header, body []byte, token string) *refusal {
-	r := &refusal{status: status, retryAfter: retryAfter(header.Get("Retry-After"), time.Now())}
+	r := &refusal{status: status, dropped: -1, retryAfter: retryAfter(header.Get("Retry-After"), time.Now())}
 	var a answer
 	text := string(body)
 	if json.Unmarshal(body, &a) == nil && (a.Message != "" || a.Error != "") {
@@ -44,8 +61,16 @@ func newRefusal(status int, header http.Header, body []byte, token string) *refu
 			text = a.Error
 		}
 		r.line = a.Line
+		if all := a.refusedLines(); len(all) > 0 {
+			r.line, text = all[0].Line, text+": "+all[0].Message
+			if strings.Contains(a.Error, "partial write") {
+				r.dropped = len(all)
+			}
+		}
 	}
-	r.dropped = partialWrite(text)
+	if r.dropped < 0 {
+		r.dropped = partialWrite(text)
+	}
 	r.message = presentable(text, token)
 	return r
 }
@@ -113,6 +138,16 @@ func (r *refusal) transient() bool {
 	return r.status == http.StatusTooManyRequests || r.status == http.StatusRequestTimeout || r.status >= 500
 }
 
+// ofPoints says that the points are refused, and not whoever sends them: sent
+// again they would be refused again.
+func (r *refusal) ofPoints() bool {
+	switch r.status {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+		return true
+	}
+	return false
+}
+
 // failed is how many of a batch's lines were refused.
 func (r *refusal) failed(lines int) int {
 	if r.dropped < 0 {
@@ -136,14 +171,27 @@ func (r *refusal) next() string {
 	return ""
 }
 
-// offending returns the line of the batch that the server named, bounded.
-func (r *refusal) offending(body []byte) (string, bool) {
-	if r.line < 1 {
-		return "", false
+// fieldConflict is how InfluxDB 1.8 and 2 say that a field has another type
+// already, without saying in which line.
+var fieldConflict = regexp.MustCompile(`input field "([^"]+)" on measurement "([^"]+)" is type`)
+
+// offending returns the line of the batch that the server refused, bounded,
+// where it is known: the only one, the one that the server numbered, or the
+// first that has the field that it named.
+func (r *refusal) offending(b batch) (string, bool) {
+	wanted := func(n int, _ []byte) bool { return n == r.line }
+	switch m := fieldConflict.FindStringSubmatch(r.message); {
+	case b.lines == 1:
+		wanted = func(int, []byte) bool { return true }
+	case m != nil:
+		wanted = func(_ int, l []byte) bool {
+			name, rest, _ := bytes.Cut(l, []byte{','})
+			return string(name) == m[2] && (bytes.Contains(rest, []byte(" "+m[1]+"=")) || bytes.Contains(rest, []byte(","+m[1]+"=")))
+		}
 	}
 	n := 0
-	for l := range bytes.Lines(body) {
-		if n++; n == r.line {
+	for l := range bytes.Lines(b.body) {
+		if n++; wanted(n, l) {
 			text := strings.TrimSuffix(string(l), "\n")
 			if len(text) > maxOffender {
 				text = cut(text, maxOffender) + "…"

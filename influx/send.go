@@ -26,6 +26,13 @@ const (
 	longestBackoff = 5 * time.Second
 	// longestRetryAfter bounds what a server may ask for.
 	longestRetryAfter = time.Minute
+	// closedBackoff is the wait where the server takes nothing from us at all: the
+	// token, the bucket or the address is wrong, and somebody has to put it right.
+	closedBackoff = 30 * time.Second
+
+	// mostHalvings bounds the requests that look for the lines that a server
+	// refuses, of one batch.
+	mostHalvings = 64
 )
 
 func newTransport() *http.Transport {
@@ -94,55 +101,122 @@ func (t target) request(ctx context.Context, method, path string, body []byte) (
 	return req, nil
 }
 
-// work delivers batch after batch until the writer closes.
-func (w *Writer) work() {
-	var packed bytes.Buffer
-	zip, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
-	if err != nil {
+// packer zips batches.
+type packer struct {
+	packed bytes.Buffer
+	zip    *gzip.Writer
+}
+
+func newPacker() *packer {
+	p := new(packer)
+	var err error
+	if p.zip, err = gzip.NewWriterLevel(&p.packed, gzip.BestSpeed); err != nil {
 		panic(err) // the level is a constant
 	}
+	return p
+}
+
+// pack is valid until the next one.
+func (p *packer) pack(body []byte) []byte {
+	p.packed.Reset()
+	p.zip.Reset(&p.packed)
+	// Writing to memory cannot fail.
+	_, _ = p.zip.Write(body)
+	_ = p.zip.Close()
+	return p.packed.Bytes()
+}
+
+// work delivers batch after batch until the writer closes. A batch given up
+// stays booked as under way, for nobody knows whether the last attempt arrived.
+func (w *Writer) work() {
+	p := newPacker()
 	for {
 		b, ok := w.next()
 		if !ok {
 			return
 		}
-		packed.Reset()
-		zip.Reset(&packed)
-		// Writing to memory cannot fail.
-		_, _ = zip.Write(b.body)
-		_ = zip.Close()
-		w.deliver(b, packed.Bytes())
+		halvings := mostHalvings
+		if failed, ok := w.deliver(p, b, &halvings); ok {
+			w.settle(b, failed)
+		}
 	}
 }
 
-// deliver sends one batch until the server takes or refuses it, or Close gives
-// up. A batch given up stays booked as under way, for nobody knows whether the
-// last attempt arrived.
-func (w *Writer) deliver(b batch, packed []byte) {
+// deliver sends a batch, or a part of one, until the server has taken or refused
+// it, and counts the lines that it refused; ok is false where Close gave up.
+func (w *Writer) deliver(p *packer, b batch, halvings *int) (failed int, ok bool) {
+	refused := w.insist(p.pack(b.body), b)
+	switch {
+	case w.ctx.Err() != nil:
+		return 0, false
+	case refused == nil:
+		w.trouble.delivered()
+		return 0, true
+	case refused.dropped < 0 && b.lines > 1 && *halvings >= 2:
+		// It took nothing of it: look for what it refuses.
+		*halvings -= 2
+		for _, half := range b.halves() {
+			n, ok := w.deliver(p, half, halvings)
+			if !ok {
+				return 0, false
+			}
+			failed += n
+		}
+		return failed, true
+	}
+	w.trouble.report(refused.key(), w.describe(refused, b))
+	return refused.failed(b.lines), true
+}
+
+// halves cuts a batch of several lines in two.
+func (b batch) halves() [2]batch {
+	n, at := b.lines/2, 0
+	for range n {
+		at += bytes.IndexByte(b.body[at:], '\n') + 1
+	}
+	return [2]batch{{body: b.body[:at], lines: n}, {body: b.body[at:], lines: b.lines - n}}
+}
+
+// insist makes a request until the server has taken it, which is nil, or has
+// refused its points, or Close gives up.
+func (w *Writer) insist(packed []byte, b batch) *refusal {
 	wait := firstBackoff
 	for {
 		err := w.post(w.ctx, packed)
 		if err == nil {
-			w.settle(b.lines, 0)
-			w.trouble.delivered()
-			return
+			return nil
 		}
 		if w.ctx.Err() != nil {
 			if w.trouble.last() == nil {
 				w.trouble.setLast(fmt.Errorf("%s: the time to send the last points ran out", w.target))
 			}
-			return
+			return nil
 		}
 		var refused *refusal
-		if errors.As(err, &refused) && !refused.transient() {
-			failed := refused.failed(b.lines)
-			w.settle(b.lines-failed, failed)
-			w.trouble.report(refused.key(), w.describe(refused, b))
-			return
+		errors.As(err, &refused)
+		if refused != nil && refused.ofPoints() {
+			return refused
 		}
 		w.trouble.report(troubleKey(err), fmt.Errorf("%w; trying again", w.describe(err, b)))
+		if refused != nil && !refused.transient() {
+			if w.hurried() {
+				w.cancel() // nobody will put it right in the time that Close has
+				return nil
+			}
+			refused.retryAfter = closedBackoff
+		}
 		w.sleep(wait, refused)
 		wait = min(2*wait, longestBackoff)
+	}
+}
+
+// hurried says that the writer is closing.
+func (w *Writer) hurried() bool {
+	select {
+	case <-w.closing:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -151,15 +225,13 @@ func (w *Writer) deliver(b batch, packed []byte) {
 func (w *Writer) sleep(wait time.Duration, refused *refusal) {
 	wait = wait/2 + rand.N(wait/2+1)
 	closing := w.closing
-	select {
-	case <-w.closing:
-		// Already closing: try often, the deadline is Close's.
+	switch {
+	case w.hurried():
+		// Try often, the deadline is Close's.
 		wait = min(wait, firstBackoff)
 		closing = nil
-	default:
-		if refused != nil && refused.retryAfter > 0 {
-			wait = refused.retryAfter
-		}
+	case refused != nil && refused.retryAfter > 0:
+		wait = refused.retryAfter
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -205,8 +277,8 @@ func (w *Writer) describe(err error, b batch) error {
 	if !errors.As(err, &refused) {
 		return fmt.Errorf("%s: no answer: %w: is it running, and reachable from here?", w.target, noAnswer(err))
 	}
-	if text, ok := refused.offending(b.body); ok {
-		return fmt.Errorf("%s: %w: line %d is %q", w.target, refused, refused.line, text)
+	if text, ok := refused.offending(b); ok {
+		return fmt.Errorf("%s: %w: the line is %q", w.target, refused, text)
 	}
 	if next := refused.next(); next != "" {
 		return fmt.Errorf("%s: %w: %s", w.target, refused, next)

@@ -9,10 +9,6 @@ import (
 // a server that comes and goes does not fill the screen.
 const quiet = 30 * time.Second
 
-// queueTrouble is the key of "the queue is full", which ends when there is room
-// again; any other trouble ends with the next success.
-const queueTrouble = "queue"
-
 // reporter says trouble once when it begins and once when it ends.
 type reporter struct {
 	tell func(error)
@@ -50,27 +46,17 @@ func (r *reporter) report(key string, err error) {
 	}
 }
 
-// delivered is told of every success.
-func (r *reporter) delivered() { r.end(func(key string) bool { return key != queueTrouble }) }
-
-// roomAgain is told, any number of times, that the queue is not full.
-func (r *reporter) roomAgain() { r.end(func(key string) bool { return key == queueTrouble }) }
-
-// end takes the troubles that are over away; the listener is told when none that
-// it knows of is left.
-func (r *reporter) end(over func(key string) bool) {
+// delivered is told of every success, which ends all trouble; the listener is
+// told where it knows of some.
+func (r *reporter) delivered() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	ended, left := false, false
-	for key, told := range r.now {
-		if over(key) {
-			delete(r.now, key)
-			ended = ended || told
-		} else {
-			left = left || told
-		}
+	ended := false
+	for _, told := range r.now {
+		ended = ended || told
 	}
-	if ended && !left {
+	clear(r.now)
+	if ended {
 		r.tell(nil)
 	}
 }

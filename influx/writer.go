@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -19,9 +20,9 @@ const (
 	// inFlight is how many requests are under way at once.
 	inFlight = 3
 
-	// DefaultQueueBytes is how much line protocol waits in memory: some hours of
-	// a small testbed, some ten minutes of a hundred nodes.
-	DefaultQueueBytes = 64 << 20
+	// DefaultQueueBytes is how much line protocol waits in memory: enough to keep
+	// all requests under way busy. What waits longer waits in its file.
+	DefaultQueueBytes = 8 << 20
 )
 
 // Config says where the points go.
@@ -44,9 +45,9 @@ type Config struct {
 // Stats count points.
 type Stats struct {
 	Delivered int64 // the server took them
-	Failed    int64 // the server refused them, or they were given up
+	Failed    int64 // the server refused them for good
 	Pending   int64 // waiting or under way; after Close: their fate is unknown or they were never sent
-	Err       error // the last reason why points were refused, given up or not sent; nil if none was
+	Err       error // the last reason why points were refused or not sent; nil if none was
 }
 
 // Writer sends line protocol to InfluxDB in the background. Its methods may be
@@ -63,21 +64,22 @@ type Writer struct {
 	closing chan struct{} // closed by Close: hurry
 	done    chan struct{} // closed when the last goroutine has left
 
-	mu      sync.Mutex
-	filling batch
-	queue   []batch
-	queued  int           // bytes in queue and filling
-	room    chan struct{} // closed and renewed when queued shrinks
-	sending int64         // points under way
-	counts  Stats         // Delivered, Failed
-	lost    int64         // points given up for want of room, not yet reported
-	closed  bool
+	mu       sync.Mutex
+	filling  batch
+	queue    []batch
+	queued   int           // bytes in queue and filling
+	room     chan struct{} // closed and renewed when queued shrinks
+	given    int64         // points taken by Send
+	underWay []batch       // not settled; at most one a worker
+	counts   Stats         // Delivered, Failed
+	closed   bool
 }
 
 // batch is whole lines, and how many.
 type batch struct {
 	body  []byte
 	lines int
+	first int64 // the number of its first point, of those that were given, from 0
 }
 
 // NewWriter starts a writer. It opens no connection: Check does. Close it.
@@ -123,59 +125,29 @@ func (w *Writer) start() {
 	}()
 }
 
-// flush closes the batch that is being filled once a second, and reports what
-// became of the queue: Enqueue itself calls nobody.
+// flush closes the batch that is being filled once a second.
 func (w *Writer) flush() {
 	tick := time.NewTicker(batchAge)
 	defer tick.Stop()
 	for {
 		select {
 		case <-w.closing:
-			w.reportQueue()
 			return
 		case <-tick.C:
 			w.mu.Lock()
 			w.seal()
 			w.mu.Unlock()
-			w.reportQueue()
 		}
 	}
 }
 
-func (w *Writer) reportQueue() {
-	w.mu.Lock()
-	lost := w.lost
-	w.lost = 0
-	roomy := w.queued < w.limit/2
-	w.mu.Unlock()
-	switch {
-	case lost > 0:
-		w.trouble.report(queueTrouble, fmt.Errorf("%s: it takes points more slowly than the run makes them: "+
-			"the oldest %d were given up (the run directory's metrics.lp.gz holds them; export sends them again)", w.target, lost))
-	case roomy:
-		w.trouble.roomAgain()
-	}
-}
-
-// Enqueue takes whole lines of line protocol, and copies them. It never blocks:
-// where the queue is full, the oldest points are given up and counted as failed.
-func (w *Writer) Enqueue(lines []byte) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.add(lines)
-	for w.queued > w.limit && len(w.queue) > 0 {
-		b := w.pop()
-		w.counts.Failed += int64(b.lines)
-		w.lost += int64(b.lines)
-	}
-}
-
-// Send is Enqueue for those who may wait, to send a finished run again: it
-// returns once the queue has room for the lines and has taken them.
+// Send takes whole lines of line protocol, and copies them. Where the queue has
+// no room for them it waits until it has, or ctx ends. After Close they count as
+// failed.
 func (w *Writer) Send(ctx context.Context, lines []byte) error {
 	for {
 		w.mu.Lock()
-		if w.closed || w.queued == 0 || w.queued+len(lines) <= w.limit/2 {
+		if w.closed || w.queued == 0 || w.queued+len(lines) <= w.limit {
 			w.add(lines)
 			w.mu.Unlock()
 			return nil
@@ -195,7 +167,9 @@ func (w *Writer) Send(ctx context.Context, lines []byte) error {
 // as it gets full. The caller holds w.mu.
 func (w *Writer) add(lines []byte) {
 	if w.closed {
-		w.counts.Failed += int64(countLines(lines))
+		n := int64(countLines(lines))
+		w.given += n
+		w.counts.Failed += n
 		return
 	}
 	for len(lines) > 0 {
@@ -208,6 +182,10 @@ func (w *Writer) add(lines []byte) {
 		if len(bytes.TrimSpace(one)) == 0 {
 			continue
 		}
+		if w.filling.lines == 0 {
+			w.filling.first = w.given
+		}
+		w.given++
 		w.filling.body = append(w.filling.body, one...)
 		w.queued += len(one)
 		if end == 0 {
@@ -261,7 +239,7 @@ func (w *Writer) next() (b batch, ok bool) {
 		w.mu.Lock()
 		if len(w.queue) > 0 && w.ctx.Err() == nil {
 			b = w.pop()
-			w.sending += int64(b.lines)
+			w.underWay = append(w.underWay, b)
 			w.mu.Unlock()
 			return b, true
 		}
@@ -278,29 +256,43 @@ func (w *Writer) next() (b batch, ok bool) {
 }
 
 // settle books a batch that is no longer under way.
-func (w *Writer) settle(delivered, failed int) {
+func (w *Writer) settle(b batch, failed int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.sending -= int64(delivered + failed)
-	w.counts.Delivered += int64(delivered)
+	w.underWay = slices.DeleteFunc(w.underWay, func(u batch) bool { return u.first == b.first })
+	w.counts.Delivered += int64(b.lines - failed)
 	w.counts.Failed += int64(failed)
+}
+
+// Settled is how many points, of those given first, the server has all taken or
+// refused for good.
+func (w *Writer) Settled() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.given
+	if w.filling.lines > 0 {
+		n = w.filling.first
+	}
+	for _, batches := range [][]batch{w.queue, w.underWay} {
+		for _, b := range batches {
+			n = min(n, b.first)
+		}
+	}
+	return n
 }
 
 // Stats says how it stands.
 func (w *Writer) Stats() Stats {
 	w.mu.Lock()
 	s := w.counts
-	s.Pending = w.sending + int64(w.filling.lines)
-	for _, b := range w.queue {
-		s.Pending += int64(b.lines)
-	}
+	s.Pending = w.given - s.Delivered - s.Failed
 	w.mu.Unlock()
 	s.Err = w.trouble.last()
 	return s
 }
 
 // Close sends what waits, until ctx ends, and says what became of it. What is
-// enqueued after it counts as failed.
+// given after it counts as failed.
 func (w *Writer) Close(ctx context.Context) Stats {
 	w.mu.Lock()
 	if !w.closed {

@@ -45,6 +45,8 @@ func (s *scripted) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	req = req.Clone(req.Context())
+	req.Body = io.NopCloser(strings.NewReader(body)) // for the script to read, unzipped
 	resp, err := s.answer(n, req)
 	if err == nil && resp.StatusCode/100 == 2 {
 		s.mu.Lock()
@@ -115,7 +117,7 @@ func numbered(from, count int) []byte {
 // A dashboard must not lag behind the run by more than a second.
 func TestBatchGoesAfterASecond(t *testing.T) {
 	held(t, Config{}, taking, func(t *testing.T, w *Writer, s *scripted) {
-		w.Enqueue(numbered(0, 3))
+		give(t, w, numbered(0, 3))
 		synctest.Wait()
 		if n := len(s.taken()); n != 0 {
 			t.Errorf("%d lines went at once, want them gathered", n)
@@ -131,7 +133,7 @@ func TestBatchGoesAfterASecond(t *testing.T) {
 // InfluxDB takes batches of 5,000 lines best, whatever the run hands over.
 func TestBatchesAreBounded(t *testing.T) {
 	held(t, Config{}, taking, func(t *testing.T, w *Writer, s *scripted) {
-		w.Enqueue(numbered(0, 2*batchLines+1))
+		give(t, w, numbered(0, 2*batchLines+1))
 		synctest.Wait()
 		if calls, n := len(s.times()), len(s.taken()); calls != 2 || n != 2*batchLines {
 			t.Errorf("%d lines in %d requests before the second is over, want %d in 2", n, calls, 2*batchLines)
@@ -159,7 +161,7 @@ func TestBackoff(t *testing.T) {
 				return reply(204, ""), nil
 			}
 			held(t, Config{Trouble: said.record}, answer, func(t *testing.T, w *Writer, s *scripted) {
-				w.Enqueue(numbered(0, 1))
+				give(t, w, numbered(0, 1))
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				at := s.times()
@@ -200,7 +202,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 				return reply(204, ""), nil
 			}
 			held(t, Config{}, answer, func(t *testing.T, w *Writer, s *scripted) {
-				w.Enqueue(numbered(0, 1))
+				give(t, w, numbered(0, 1))
 				time.Sleep(5 * time.Minute)
 				synctest.Wait()
 				at := s.times()
@@ -212,55 +214,162 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	}
 }
 
-// What will never be taken must not be sent for ever, and the user must read why.
-func TestRefusalsAreFinal(t *testing.T) {
-	long := strings.Repeat("x", 10*maxMessage)
+// What is wrong with whoever sends can be put right: the points must wait for
+// it, without a flood of requests, and the user must read what is wrong.
+func TestRefusalsOfTheSender(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		status int
 		body   string
 		want   []string
-		failed int64
 	}{
-		{"InfluxDB 2 names the line", 400, `{"code":"invalid","message":"unable to parse","line":2}`, []string{"400", "unable to parse", `line 2 is "m f=1i 1"`}, 3},
-		{"a line that the batch does not have", 400, `{"message":"unable to parse","line":99}`, []string{"unable to parse"}, 3},
-		{"InfluxDB 1.8's form", 401, `{"error":"authorization failed"}`, []string{"401 Unauthorized: authorization failed", "check token"}, 3},
-		{"another form", 418, "<b>\n\x00no</b>", []string{"418", "<b> no</b>"}, 3},
-		{"no bucket", 404, `{"code":"not found","message":"bucket \"bela\" not found"}`, []string{"404", "check bucket"}, 3},
-		{"too large", 413, "", []string{"413 Request Entity Too Large"}, 3},
-		{"a redirect would lose the body", 307, "", []string{"307", "final address"}, 3},
-		{"a message without end", 400, long, []string{strings.Repeat("x", maxMessage) + "…"}, 3},
-		{"the token, quoted back", 403, `{"message":"user:pass-word and pass-word may not"}`, []string{"(secret) and (secret) may not"}, 3},
-		{"a partial write", 422, `{"message":"partial write: field type conflict: … dropped=1"}`, []string{"partial write"}, 1},
-		{"a partial write of nonsense", 400, `{"message":"partial write: … dropped=999999999"}`, []string{"partial write"}, 3},
+		{"InfluxDB 1.8's form", 401, `{"error":"authorization failed"}`, []string{"401 Unauthorized: authorization failed", "check token"}},
+		{"another form", 418, "<b>\n\x00no</b>", []string{"418", "<b> no</b>"}},
+		{"no bucket", 404, `{"code":"not found","message":"bucket \"bela\" not found"}`, []string{"404", "check bucket"}},
+		{"a redirect would lose the body", 307, "", []string{"307", "final address"}},
+		{"the token, quoted back", 403, `{"message":"user:pass-word and pass-word may not"}`, []string{"(secret) and (secret) may not"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			said := newTroubles()
-			answer := func(int, *http.Request) (*http.Response, error) { return reply(tt.status, tt.body), nil }
+			var right atomic.Bool
+			answer := func(int, *http.Request) (*http.Response, error) {
+				if right.Load() {
+					return reply(204, ""), nil
+				}
+				return reply(tt.status, tt.body), nil
+			}
 			held(t, Config{Token: "user:pass-word", Trouble: said.record}, answer, func(t *testing.T, w *Writer, s *scripted) {
-				w.Enqueue(numbered(0, 3))
+				give(t, w, numbered(0, 3))
+				time.Sleep(10 * time.Minute)
+				synctest.Wait()
+				if n := len(s.times()); n < 10 || n > 21 {
+					t.Errorf("%d attempts in ten minutes, want some 20", n)
+				}
+				wantStats(t, w.Stats(), 0, 0, 3)
+				wantSaid(t, said.all(), tt.want)
+				right.Store(true)
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				if n := len(s.times()); n != 1 {
-					t.Errorf("%d attempts, want 1", n)
-				}
-				stats := w.Stats()
-				wantStats(t, stats, 3-tt.failed, tt.failed, 0)
-				if len(said.all()) != 1 {
-					t.Fatalf("it said %v, want one thing", said.all())
-				}
-				text := said.all()[0].Error()
-				for _, want := range tt.want {
-					if !strings.Contains(text, want) {
-						t.Errorf("it said %q, want %q in it", text, want)
-					}
-				}
-				if strings.Contains(text, "pass-word") || strings.ContainsAny(text, "\n\x00") || len(text) > maxMessage+maxOffender+300 {
-					t.Errorf("it said %q", text)
-				}
+				wantStats(t, w.Stats(), 3, 0, 0)
 			})
 		})
 	}
+}
+
+// wantSaid holds the one thing that a writer said to what must stand in it, and
+// to what must not.
+func wantSaid(t *testing.T, said []error, wants []string) {
+	t.Helper()
+	if len(said) != 1 {
+		t.Fatalf("it said %v, want one thing", said)
+	}
+	text := said[0].Error()
+	for _, want := range wants {
+		if !strings.Contains(text, want) {
+			t.Errorf("it said %q, want %q in it", text, want)
+		}
+	}
+	if strings.Contains(text, "pass-word") || strings.ContainsAny(text, "\n\x00") || len(text) > maxMessage+maxOffender+300 {
+		t.Errorf("it said %q", text)
+	}
+}
+
+// The end of a run must not wait for somebody to put a token right.
+func TestCloseDoesNotWaitForTheSender(t *testing.T) {
+	answer := func(int, *http.Request) (*http.Response, error) { return reply(401, ""), nil }
+	held(t, Config{}, answer, func(t *testing.T, w *Writer, s *scripted) {
+		give(t, w, numbered(0, 3*batchLines+7))
+		start := time.Now()
+		stats := closeIn(t, w, time.Minute)
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("Close took %v", took)
+		}
+		wantStats(t, stats, 0, 0, 3*batchLines+7)
+	})
+}
+
+// Points that will never be taken must not be sent for ever, must cost no other
+// point, and must be shown.
+func TestRefusalsOfPoints(t *testing.T) {
+	long := strings.Repeat("x", 10*maxMessage)
+	const bad = "f=3i " // of the fourth line
+	for _, tt := range []struct {
+		name    string
+		status  int
+		body    string
+		partial bool // the server takes the others
+		want    []string
+	}{
+		{"InfluxDB 2 names the line", 400, `{"code":"invalid","message":"unable to parse"}`, false, []string{"400", "unable to parse", `the line is "m f=3i 1"`}},
+		{"too large", 413, "", false, []string{"413 Request Entity Too Large", `the line is "m f=3i 1"`}},
+		{"a message without end", 400, long, false, []string{strings.Repeat("x", maxMessage) + "…"}},
+		{"a line that the batch does not have", 400, `{"message":"unable to parse","line":99}`, false, []string{"unable to parse"}},
+		{"a partial write of InfluxDB 1.8", 400, `{"error":"partial write: field type conflict: input field \"f\" on measurement \"m\" is type integer, already exists as type float dropped=1"}`, true, []string{"partial write"}},
+		{"a partial write of InfluxDB 2", 422, `{"code":"unprocessable entity","message":"failure writing points to database: partial write: points beyond retention policy dropped=1"}`, true, []string{"partial write"}},
+		{"a partial write of InfluxDB 3", 400, `{"error":"partial write of line protocol occurred","data":[{"original_line":"m f=3i 1","line_number":4,"error_message":"invalid column type"}]}`, true, []string{"partial write of line protocol occurred: invalid column type", `the line is "m f=3i 1"`}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			said := newTroubles()
+			var taken atomic.Int64
+			answer := func(_ int, req *http.Request) (*http.Response, error) {
+				text, err := io.ReadAll(req.Body)
+				if err != nil {
+					return nil, err
+				}
+				body := string(text)
+				lines := int64(strings.Count(body, "\n"))
+				switch {
+				case !strings.Contains(body, bad):
+					taken.Add(lines)
+					return reply(204, ""), nil
+				case tt.partial:
+					taken.Add(lines - 1)
+				}
+				return reply(tt.status, tt.body), nil
+			}
+			held(t, Config{Token: "user:pass-word", Trouble: said.record}, answer, func(t *testing.T, w *Writer, s *scripted) {
+				for i := range 200 {
+					give(t, w, fmt.Appendf(nil, "m f=%di 1\n", i))
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				wantStats(t, w.Stats(), 199, 1, 0)
+				if n := taken.Load(); n != 199 {
+					t.Errorf("the server took %d lines, want 199", n)
+				}
+				if n := len(s.times()); n > 2*9 {
+					t.Errorf("%d requests, want a few halvings", n)
+				}
+				wantSaid(t, said.all()[:1], tt.want)
+			})
+		})
+	}
+}
+
+// A server that refuses every point must not be sent each by itself, and every
+// point must be counted.
+func TestRefusalOfEverything(t *testing.T) {
+	answer := func(int, *http.Request) (*http.Response, error) { return reply(400, "no"), nil }
+	held(t, Config{}, answer, func(t *testing.T, w *Writer, s *scripted) {
+		give(t, w, numbered(0, batchLines))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		wantStats(t, w.Stats(), 0, batchLines, 0)
+		if n := len(s.times()); n > mostHalvings+2 {
+			t.Errorf("%d requests", n)
+		}
+	})
+}
+
+// A count that makes no sense must not make the books wrong.
+func TestPartialWriteOfNonsense(t *testing.T) {
+	answer := func(int, *http.Request) (*http.Response, error) {
+		return reply(400, `{"message":"partial write: … dropped=999999999"}`), nil
+	}
+	held(t, Config{}, answer, func(t *testing.T, w *Writer, _ *scripted) {
+		give(t, w, numbered(0, 3))
+		wantStats(t, closeIn(t, w, time.Minute), 0, 3, 0)
+	})
 }
 
 // The token goes into the header, and nowhere else.
@@ -271,65 +380,13 @@ func TestRequest(t *testing.T) {
 		return reply(204, ""), nil
 	}
 	held(t, Config{Org: "my org", Token: "sesame"}, answer, func(t *testing.T, w *Writer, _ *scripted) {
-		w.Enqueue(numbered(0, 1))
+		give(t, w, numbered(0, 1))
 		closeIn(t, w, time.Second)
 		if want := "http://db:8086/api/v2/write?bucket=bela&org=my+org&precision=ns"; got.URL.String() != want || got.Method != "POST" {
 			t.Errorf("%s %s, want POST %s", got.Method, got.URL, want)
 		}
 		if a := got.Header.Get("Authorization"); a != "Token sesame" {
 			t.Errorf("Authorization is %q", a)
-		}
-	})
-}
-
-// When the server is away longer than the queue lasts, the newest points are
-// kept, the rest is counted, and the user is told where they are.
-func TestQueueIsBounded(t *testing.T) {
-	said := newTroubles()
-	up := make(chan struct{})
-	answer := func(int, *http.Request) (*http.Response, error) {
-		select {
-		case <-up:
-			return reply(204, ""), nil
-		default:
-			return nil, refusedConnection
-		}
-	}
-	const limit = 1 << 20
-	held(t, Config{QueueBytes: limit, Trouble: said.record}, answer, func(t *testing.T, w *Writer, s *scripted) {
-		total := 0
-		for range 60 { // one batch each, some 80 kB
-			w.Enqueue(numbered(total, batchLines))
-			total += batchLines
-			time.Sleep(time.Second)
-			w.mu.Lock()
-			if w.queued > limit {
-				t.Errorf("%d bytes wait, the limit is %d", w.queued, limit)
-			}
-			w.mu.Unlock()
-		}
-		close(up)
-		stats := closeIn(t, w, time.Minute)
-		if stats.Failed == 0 || stats.Pending != 0 || stats.Delivered+stats.Failed != int64(total) {
-			t.Errorf("delivered %d, failed %d, pending %d of %d", stats.Delivered, stats.Failed, stats.Pending, total)
-		}
-		newest := fmt.Sprintf("m f=1i %d", total-1)
-		found := false
-		for _, l := range s.taken() {
-			found = found || l == newest
-		}
-		if !found || int64(len(s.taken())) != stats.Delivered {
-			t.Errorf("the server has %d lines, the newest among them: %v; delivered %d", len(s.taken()), found, stats.Delivered)
-		}
-		troubles := said.all()
-		full := 0
-		for _, err := range troubles {
-			if err != nil && strings.Contains(err.Error(), "metrics.lp.gz") {
-				full++
-			}
-		}
-		if full != 1 || len(troubles) > 4 {
-			t.Errorf("it said %v, want once that points are given up", troubles)
 		}
 	})
 }
@@ -391,7 +448,7 @@ func TestCloseKeepsItsDeadline(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			held(t, Config{}, answer, func(t *testing.T, w *Writer, _ *scripted) {
-				w.Enqueue(numbered(0, 3*batchLines+7))
+				give(t, w, numbered(0, 3*batchLines+7))
 				start := time.Now()
 				stats := closeIn(t, w, 10*time.Second)
 				if took := time.Since(start); took != 10*time.Second {
@@ -401,7 +458,7 @@ func TestCloseKeepsItsDeadline(t *testing.T) {
 				if stats.Err == nil {
 					t.Error("Close does not say why")
 				}
-				w.Enqueue(numbered(0, 2)) // nobody will send these
+				give(t, w, numbered(0, 2)) // nobody will send these
 				wantStats(t, w.Close(t.Context()), 0, 2, 3*batchLines+7)
 			})
 		})
@@ -418,7 +475,7 @@ func TestCloseHurries(t *testing.T) {
 		return reply(503, "", "Retry-After", "60"), nil
 	}
 	held(t, Config{}, answer, func(t *testing.T, w *Writer, _ *scripted) {
-		w.Enqueue(numbered(0, 1))
+		give(t, w, numbered(0, 1))
 		time.Sleep(2 * time.Second) // the first attempt has been told to wait a minute
 		up.Store(true)
 		start := time.Now()
@@ -440,7 +497,7 @@ func TestRequestTimesOut(t *testing.T) {
 	}
 	said := newTroubles()
 	held(t, Config{Trouble: said.record}, answer, func(t *testing.T, w *Writer, s *scripted) {
-		w.Enqueue(numbered(0, 1))
+		give(t, w, numbered(0, 1))
 		time.Sleep(requestTimeout + 10*time.Second)
 		synctest.Wait()
 		wantStats(t, w.Stats(), 1, 0, 0)
@@ -448,6 +505,14 @@ func TestRequestTimesOut(t *testing.T) {
 			t.Errorf("it said %v, want that it timed out, and the recovery", s)
 		}
 	})
+}
+
+// give hands lines to the writer, which must have room for them.
+func give(t testing.TB, w *Writer, lines []byte) {
+	t.Helper()
+	if err := w.Send(t.Context(), lines); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A server that comes and goes every second must not fill the screen.
@@ -461,7 +526,7 @@ func TestFlappingIsQuiet(t *testing.T) {
 	said := newTroubles()
 	held(t, Config{Trouble: said.record}, answer, func(t *testing.T, w *Writer, _ *scripted) {
 		for i := range 60 {
-			w.Enqueue(numbered(i, 1))
+			give(t, w, numbered(i, 1))
 			time.Sleep(time.Second)
 		}
 		if n := len(said.all()); n < 2 || n > 6 {
@@ -585,7 +650,7 @@ func FuzzRefusal(f *testing.F) {
 		if n := r.failed(7); n < 0 || n > 7 {
 			t.Errorf("%d of 7 lines failed", n)
 		}
-		if text, ok := r.offending(bytes.Repeat([]byte("m f=1i 1\n"), 3)); ok && text != "m f=1i 1" {
+		if text, ok := r.offending(batch{body: bytes.Repeat([]byte("m f=1i 1\n"), 3), lines: 3}); ok && text != "m f=1i 1" {
 			t.Errorf("offending line %q", text)
 		}
 	})

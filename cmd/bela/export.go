@@ -85,12 +85,11 @@ func (a *app) export(ctx context.Context, r *store.Reader, o export.Options) err
 // send sends a run's metrics. Points that are there already are written again
 // with the same values, so it can be repeated.
 func (a *app) send(ctx context.Context, dir string, cfg influx.Config) error {
-	path := filepath.Join(dir, "metrics.lp.gz")
-	file, err := os.Open(path)
+	spool, err := influx.OpenSpool(filepath.Join(dir, "metrics.lp.gz"))
 	if err != nil {
 		return err
 	}
-	defer func() { _ = file.Close() }()
+	defer func() { _ = spool.Close() }() // only read
 	w, err := influx.NewWriter(cfg)
 	if err != nil {
 		return &statusError{statusUsage, err}
@@ -98,13 +97,14 @@ func (a *app) send(ctx context.Context, dir string, cfg influx.Config) error {
 	if err := w.Check(ctx); err != nil {
 		return withStatus(campaign.Unreachable, errors.Join(err, closed(ctx, w)))
 	}
-	for line, err := range influx.ReadLines(file) {
-		if err == nil {
-			err = w.Send(ctx, append(line, '\n'))
-		}
-		if err != nil {
-			return errors.Join(fmt.Errorf("%s: %w", path, err), closed(ctx, w))
-		}
+	follower, err := influx.NewFollower(spool, w, influx.Mark{})
+	if err != nil {
+		return err
+	}
+	whole := make(chan struct{})
+	close(whole)
+	if err := follower.Run(ctx, whole, func(influx.Mark) {}); err != nil {
+		return errors.Join(fmt.Errorf("%s: %w", dir, err), closed(ctx, w))
 	}
 	ctx, cancel := context.WithTimeout(ctx, exportLimit)
 	defer cancel()
