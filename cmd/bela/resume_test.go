@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"bela/campaign"
-	"bela/influx"
 	"bela/influx/influxtest"
 	"bela/report"
 	"bela/store"
@@ -199,31 +197,13 @@ func TestKilledWithInfluxDB(t *testing.T) {
 	db := influxtest.Start(t, false, "bela")
 	db.Stop(t)
 	dir := t.TempDir()
-	text, err := os.ReadFile(drillFile(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(dir, "drill.hcl")
-	write(t, file, string(text)+fmt.Sprintf("influxdb {\n  url    = %q\n  bucket = \"bela\"\n}\n", db.URL))
-	d := &drill{t: t, dir: dir, file: file}
+	d := &drill{t: t, dir: dir, file: withInflux(t, dir, "drill.hcl", db.URL)}
 	d.killAt("cell 2/3", "measure 1s")
 	db.Start(t)
 	d.run(nil, 0)
 	d.verify()
 
-	f, err := os.Open(filepath.Join(dir, "results", "latest", "metrics.lp.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }() // only read
-	var lines []byte
-	for line, err := range influx.ReadLines(f) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		lines = append(append(lines, line...), '\n')
-	}
-	influxtest.Same(t, db.Stored(t, "bela"), influxtest.Values(influxtest.Parse(t, lines)))
+	assertStored(t, dir, db)
 }
 
 // killAt runs or resumes the run and kills it once its output has had each of

@@ -18,7 +18,6 @@ import (
 
 	"bela/campaign"
 	"bela/event"
-	"bela/influx"
 	"bela/influx/influxtest"
 	"bela/measure"
 	"bela/nodes/sshdtest"
@@ -344,19 +343,7 @@ func TestInfluxDB(t *testing.T) {
 		return string(out)
 	}
 	run()
-	f, err := os.Open(filepath.Join(dir, "results", "latest", "metrics.lp.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
-	var lines []byte
-	for line, err := range influx.ReadLines(f) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		lines = append(append(lines, line...), '\n')
-	}
-	influxtest.Same(t, db.Stored(t, "bela"), influxtest.Values(influxtest.Parse(t, lines)))
+	assertStored(t, dir, db)
 
 	// A database that is not there is said, and costs the run nothing.
 	db.Stop(t)
