@@ -232,7 +232,7 @@ func (l *loader) componentLinks(r *reader, c *componentSpec) {
 // bridgeSettings are those of gateway and hub, which stand between in and out.
 func (l *loader) bridgeSettings(r *reader, c *componentSpec) {
 	c.Codec, c.Queue, c.Timeout = defaultCodec, defaultQueue, defaultTimeout
-	if codec, ok := r.choice("codec", "json", "msgpack"); ok {
+	if codec, ok := r.choice("codec", "json", "msgpack", "protobuf", "raw"); ok {
 		c.Codec = codec
 	}
 	if queue, ok := r.whole("queue", 1, maxQueue); ok {

@@ -121,7 +121,7 @@ type Component struct {
 	Links map[string]string `json:"links,omitempty"`
 
 	// Settings of the built-in kinds.
-	Codec   string        `json:"codec,omitempty"`   // json | msgpack
+	Codec   string        `json:"codec,omitempty"`   // json | msgpack | protobuf | raw
 	Queue   int           `json:"queue,omitempty"`   // messages held between in and out
 	Timeout time.Duration `json:"timeout,omitempty"` // a message older than this is dropped, reason "timeout"
 

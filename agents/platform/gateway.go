@@ -289,15 +289,20 @@ func awaitZero(ctx context.Context, n *atomic.Int64) {
 
 // codec turns a device's document into what travels through NATS, and back.
 type codec interface {
-	// encode checks that doc is JSON and encodes it.
+	// encode checks that doc is JSON and encodes it; raw does neither.
 	encode(doc []byte) ([]byte, error)
 	// decode checks b and returns the document as JSON.
 	decode(b []byte) ([]byte, error)
 }
 
 func newCodec(name string) codec {
-	if name == CodecMsgPack {
+	switch name {
+	case CodecMsgPack:
 		return newMsgPackCodec()
+	case CodecProtobuf:
+		return &protobufCodec{}
+	case CodecRaw:
+		return rawCodec{}
 	}
 	return jsonCodec{}
 }

@@ -54,6 +54,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -74,8 +75,10 @@ const (
 
 // The codecs between gateway and hub.
 const (
-	CodecJSON    = "json"
-	CodecMsgPack = "msgpack"
+	CodecJSON     = "json"
+	CodecMsgPack  = "msgpack"
+	CodecProtobuf = "protobuf" // document.proto
+	CodecRaw      = "raw"      // bytes as they came
 )
 
 const (
@@ -263,8 +266,8 @@ func check(spec *protocol.ComponentSpec) error {
 	}
 	listens := spec.Kind == KindBroker || spec.Kind == KindNATS || spec.Kind == KindStan
 	switch {
-	case spec.Codec != CodecJSON && spec.Codec != CodecMsgPack:
-		return fmt.Errorf("codec %q: want json or msgpack", spec.Codec)
+	case !slices.Contains([]string{CodecJSON, CodecMsgPack, CodecProtobuf, CodecRaw}, spec.Codec):
+		return fmt.Errorf("codec %q: want json, msgpack, protobuf or raw", spec.Codec)
 	case spec.QoS != 0 && spec.QoS != 1:
 		return fmt.Errorf("qos %d: want 0 or 1", spec.QoS)
 	case listens && (spec.Port < 1 || spec.Port > 65535):

@@ -42,6 +42,13 @@ func (jsonCodec) encode(doc []byte) ([]byte, error) {
 
 func (c jsonCodec) decode(b []byte) ([]byte, error) { return c.encode(b) }
 
+// rawCodec forwards bytes as they are and looks at nothing: what a platform costs
+// that does not parse.
+type rawCodec struct{}
+
+func (rawCodec) encode(doc []byte) ([]byte, error) { return doc, nil }
+func (rawCodec) decode(b []byte) ([]byte, error)   { return b, nil }
+
 // msgPackCodec turns JSON into MessagePack and back. Fields keep their order,
 // duplicates included, and values stay what they are. It is for one goroutine.
 type msgPackCodec struct {
@@ -170,47 +177,19 @@ func isNumber(b byte) bool {
 	return b >= '0' && b <= '9' || b == '.' || b == 'e' || b == 'E' || b == '+' || b == '-'
 }
 
-// writeNumber writes an integer as such, a number of at most 15 digits as the
-// float64 that prints as the same decimal, anything else as it stands.
+// writeNumber writes a number in the smallest type that holds its value.
 func (c *msgPackCodec) writeNumber(lit []byte) error {
-	digits, integer := 0, true
-	for _, b := range lit {
-		switch {
-		case b >= '0' && b <= '9':
-			digits++ // those of the exponent too, which errs on the safe side
-		case b != '-':
-			integer = false
-		}
-	}
-	s := string(lit)
-	switch {
-	case integer && s != "-0":
-		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
-			return c.enc.EncodeInt(n)
-		}
-		if n, err := strconv.ParseUint(s, 10, 64); err == nil {
-			return c.enc.EncodeUint(n)
-		}
-	case digits <= 15:
-		f, err := strconv.ParseFloat(s, 64)
-		if a := math.Abs(f); err == nil && (a >= 1e-290 && a <= 1e290 || isZero(lit)) {
-			return c.enc.EncodeFloat64(f)
-		}
+	switch n := numberOf(lit); n.kind {
+	case numberInteger:
+		return c.enc.EncodeInt(n.integer)
+	case numberLarge:
+		return c.enc.EncodeUint(n.large)
+	case numberSingle:
+		return c.enc.EncodeFloat32(float32(n.float))
+	case numberDouble:
+		return c.enc.EncodeFloat64(n.float)
 	}
 	return c.writeLiteral(extNumber, lit)
-}
-
-// isZero tells whether a number's value is zero as written, not by underflow.
-func isZero(lit []byte) bool {
-	for _, b := range lit {
-		if b == 'e' || b == 'E' {
-			break
-		}
-		if b >= '1' && b <= '9' {
-			return false
-		}
-	}
-	return true
 }
 
 func (c *msgPackCodec) writeLiteral(ext int8, lit []byte) error {
@@ -337,12 +316,18 @@ func (c *msgPackCodec) readValue(out []byte, depth int) ([]byte, error) {
 	case code == msgpcode.False || code == msgpcode.True:
 		v, err := c.dec.DecodeBool()
 		return strconv.AppendBool(out, v), err
-	case code == msgpcode.Double || code == msgpcode.Float:
-		v, err := c.dec.DecodeFloat64()
-		if err == nil && (math.IsNaN(v) || math.IsInf(v, 0)) {
-			err = errors.New("number without a JSON form")
+	case code == msgpcode.Float:
+		v, err := c.dec.DecodeFloat32()
+		if err != nil {
+			return out, err
 		}
-		return strconv.AppendFloat(out, v, 'g', -1, 64), err
+		return appendFloat(out, float64(v), 32)
+	case code == msgpcode.Double:
+		v, err := c.dec.DecodeFloat64()
+		if err != nil {
+			return out, err
+		}
+		return appendFloat(out, v, 64)
 	case code == msgpcode.Uint64:
 		v, err := c.dec.DecodeUint64()
 		return strconv.AppendUint(out, v, 10), err

@@ -14,7 +14,7 @@ import (
 )
 
 // If this failed, a customer would get another document than the device sent.
-func TestMessagePackRoundTrip(t *testing.T) {
+func TestRoundTrip(t *testing.T) {
 	for _, tt := range []struct{ name, in, out string }{
 		{"the order of fields stays, bela first", `{"bela":"x","z":1,"a":2}`, `{"bela":"x","z":1,"a":2}`},
 		{"fields of the same name stay", `{"a":1,"a":2}`, `{"a":1,"a":2}`},
@@ -36,14 +36,15 @@ func TestMessagePackRoundTrip(t *testing.T) {
 		{"many fields", `[` + strings.Repeat("1,", 99_999) + `1]`, `[` + strings.Repeat("1,", 99_999) + `1]`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := newMsgPackCodec()
-			b, err := c.encode([]byte(tt.in))
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := c.decode(b)
-			if err != nil || string(got) != tt.out {
-				t.Errorf("%.200s, %v; want %.200s", got, err, tt.out)
+			for _, c := range []codec{newMsgPackCodec(), &protobufCodec{}} {
+				b, err := c.encode([]byte(tt.in))
+				if err != nil {
+					t.Fatalf("%T: %v", c, err)
+				}
+				got, err := c.decode(b)
+				if err != nil || string(got) != tt.out {
+					t.Errorf("%T: %.200s, %v; want %.200s", c, got, err, tt.out)
+				}
 			}
 		})
 	}
@@ -56,7 +57,7 @@ func TestMessagePackIsStandard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []byte("\x83\xa4bela\xa1x\xa1n\x94\x01\xcb\xc0\x04\x00\x00\x00\x00\x00\x00\xc0\xc3\xa1s\xa2\xc3\xbc")
+	want := []byte("\x83\xa4bela\xa1x\xa1n\x94\x01\xca\xc0\x20\x00\x00\xc0\xc3\xa1s\xa2\xc3\xbc")
 	if !bytes.Equal(b, want) {
 		t.Errorf("got  %x\nwant %x", b, want)
 	}
@@ -69,7 +70,7 @@ func TestMessagePackIsStandard(t *testing.T) {
 // If this failed, a foreign payload would pass for a message, or bring a hop down.
 func TestCodecsRefuse(t *testing.T) {
 	deep := strings.Repeat("[", maxDepth+1) + strings.Repeat("]", maxDepth+1)
-	for _, c := range []codec{jsonCodec{}, newMsgPackCodec()} {
+	for _, c := range []codec{jsonCodec{}, newMsgPackCodec(), &protobufCodec{}} {
 		for _, in := range []string{"", "x", `{"a":}`, `{} {}`, "\xff", `{"a":1`} {
 			if b, err := c.encode([]byte(in)); err == nil {
 				t.Errorf("%T takes %q as %q", c, in, b)
@@ -131,8 +132,8 @@ func value(t *testing.T, n string) string {
 	return r.String()
 }
 
-// FuzzMessagePackRoundTrip holds the codec to the standard library's reading.
-func FuzzMessagePackRoundTrip(f *testing.F) {
+// FuzzRoundTrip holds the codecs to the standard library's reading.
+func FuzzRoundTrip(f *testing.F) {
 	for _, s := range []string{
 		`{"bela":"AQE","seq":7,"v":[21.5,-3e2,0.1],"o":{"a":null}}`, `"\ud83d\ude00 \ud800"`, `[[],{},"",0,-0]`,
 		`12345678901234567890123`, `1E-7`, `0.000001`, `100000000000000000000000`, "\"\xff\"", `[1.0,1e2]`, `0E00000`,
@@ -140,31 +141,36 @@ func FuzzMessagePackRoundTrip(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, doc []byte) {
-		c := newMsgPackCodec()
-		b, err := c.encode(doc)
-		if err != nil {
-			if json.Valid(doc) && bytes.Count(doc, []byte("["))+bytes.Count(doc, []byte("{")) < maxDepth {
-				t.Fatalf("refused %q: %v", doc, err)
-			}
-			return
-		}
-		got, err := c.decode(b)
-		if err != nil {
-			t.Fatalf("%q came back as %v", doc, err)
-		}
-		if utf8.Valid(doc) != utf8.Valid(got) {
-			t.Fatalf("%q became %q", doc, got)
-		}
-		was, is := tokens(t, doc), tokens(t, got)
-		if len(was) != len(is) {
-			t.Fatalf("%q became %q", doc, got)
-		}
-		for i := range was {
-			if was[i] != is[i] {
-				t.Fatalf("%v became %v in %q", was[i], is[i], got)
-			}
-		}
+		checkRoundTrip(t, newMsgPackCodec(), doc, maxDepth)
+		checkRoundTrip(t, &protobufCodec{}, doc, maxNesting)
 	})
+}
+
+func checkRoundTrip(t *testing.T, c codec, doc []byte, depth int) {
+	t.Helper()
+	b, err := c.encode(doc)
+	if err != nil {
+		if json.Valid(doc) && bytes.Count(doc, []byte("["))+bytes.Count(doc, []byte("{")) < depth {
+			t.Fatalf("%T refused %q: %v", c, doc, err)
+		}
+		return
+	}
+	got, err := c.decode(b)
+	if err != nil {
+		t.Fatalf("%T: %q came back as %v", c, doc, err)
+	}
+	if utf8.Valid(doc) != utf8.Valid(got) {
+		t.Fatalf("%T: %q became %q", c, doc, got)
+	}
+	was, is := tokens(t, doc), tokens(t, got)
+	if len(was) != len(is) {
+		t.Fatalf("%T: %q became %q", c, doc, got)
+	}
+	for i := range was {
+		if was[i] != is[i] {
+			t.Fatalf("%T: %v became %v in %q", c, was[i], is[i], got)
+		}
+	}
 }
 
 // FuzzMessagePackDecode feeds what a stranger may put into the stream.
@@ -180,22 +186,15 @@ func FuzzMessagePackDecode(f *testing.F) {
 	})
 }
 
-func BenchmarkCodecs(b *testing.B) {
-	doc := []byte(`{"bela":"` + strings.Repeat("A", 80) + `","temperature":21.5,"humidity":55.1,"on":true,"pad":"` + strings.Repeat("x", 900) + `"}`)
-	for _, name := range []string{CodecJSON, CodecMsgPack} {
-		b.Run(name, func(b *testing.B) {
-			c := newCodec(name)
-			b.SetBytes(int64(len(doc)))
-			b.ReportAllocs()
-			for b.Loop() {
-				m, err := c.encode(doc)
-				if err != nil {
-					b.Fatal(err)
-				}
-				if _, err := c.decode(m); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
+// FuzzProtobufDecode feeds what a stranger may put into the stream.
+func FuzzProtobufDecode(f *testing.F) {
+	for _, s := range []string{"\x0a\x02\x30\x02", "\x0a\x02\x72\x00", "\x0a\x04\x5a\x02\x0a\x00", "\x0a\xff\xff\xff\xff\x0f"} {
+		f.Add([]byte(s))
 	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		doc, err := (&protobufCodec{}).decode(b)
+		if err == nil && !json.Valid(doc) {
+			t.Fatalf("%x became %q", b, doc)
+		}
+	})
 }
