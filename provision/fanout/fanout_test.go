@@ -1,8 +1,12 @@
-package provision
+// Package fanout measures how long it takes until agents run on many nodes. It is
+// apart from provision for its size: it carries the agents, and the tests of
+// provision push themselves.
+package fanout
 
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +22,7 @@ import (
 	"bela/nodes"
 	"bela/nodes/netns"
 	"bela/nodes/netns/bedtest"
+	"bela/provision"
 	"bela/provision/agentbin"
 )
 
@@ -42,13 +47,15 @@ func BenchmarkFanOut(b *testing.B) {
 					if moved == 0 {
 						b.Fatal("nothing was moved")
 					}
-					bed.each(b, func(ctx context.Context, n *nodes.Node) error { return Stop(ctx, n) })
+					bed.each(b, func(ctx context.Context, n *nodes.Node) error { return provision.Stop(ctx, n) })
 					took, moved = bed.open(b)
 					second = append(second, took.Seconds())
 					if moved != 0 {
 						b.Fatalf("%d bytes were moved when there was nothing to do", moved)
 					}
-					bed.each(b, func(ctx context.Context, n *nodes.Node) error { return Remove(ctx, n, RemoveOptions{}) })
+					bed.each(b, func(ctx context.Context, n *nodes.Node) error {
+						return provision.Remove(ctx, n, provision.RemoveOptions{})
+					})
 				}
 				b.ReportMetric(0, "ns/op") // it would be the time of a whole round
 				b.ReportMetric(median(first), "s/first")
@@ -90,11 +97,12 @@ func (bed *benchBed) each(b *testing.B, f func(context.Context, *nodes.Node) err
 // open measures from nothing to the last agent's welcome.
 func (bed *benchBed) open(b *testing.B) (took time.Duration, moved int64) {
 	b.Helper()
-	depot := NewDepot(agentbin.For)
+	depot := provision.NewDepot(agentbin.For)
+	defer depot.Close()
 	var sum, last atomic.Int64
 	begin := time.Now()
 	bed.each(b, func(ctx context.Context, n *nodes.Node) error {
-		o, err := depot.Open(ctx, n, StartOptions{Run: "bench", Lease: time.Minute, Keep: time.Minute}, Watch{})
+		o, err := depot.Open(ctx, n, provision.StartOptions{Run: "bench", Lease: time.Minute, Keep: time.Minute}, provision.Watch{})
 		if err != nil {
 			return err
 		}
@@ -113,13 +121,7 @@ func (bed *benchBed) open(b *testing.B) (took time.Duration, moved int64) {
 // others measures what people use otherwise, with their defaults for many hosts.
 func (bed *benchBed) others(b *testing.B, bin agentbin.Binary) {
 	file := filepath.Join(bed.dir, "agent")
-	text, err := newCargo(bin).load()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := os.WriteFile(file, text, 0o755); err != nil {
-		b.Fatal(err)
-	}
+	save(b, bin, file)
 	ssh := bed.Node(0).Target().SSH
 	var inventory, hosts strings.Builder
 	for _, n := range bed.Nodes() {
@@ -157,6 +159,25 @@ func (bed *benchBed) others(b *testing.B, bin agentbin.Binary) {
 	b.ReportMetric(0, "ns/op")
 	for metric, times := range took {
 		b.ReportMetric(median(times), metric)
+	}
+}
+
+func save(b *testing.B, bin agentbin.Binary, file string) {
+	b.Helper()
+	r, err := bin.Open()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close() //nolint:errcheck // only read
+	w, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := io.Copy(w, r); err != nil {
+		b.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		b.Fatal(err)
 	}
 }
 
