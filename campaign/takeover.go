@@ -12,21 +12,25 @@ import (
 	"bela/provision"
 )
 
-// bringUp starts the agent that has been pushed, unless one of this run outlived
-// its controller and is taken over.
-func (t *testbed) bringUp(ctx context.Context, m *member) error {
-	if taken, err := t.takeOver(ctx, m); taken || err != nil {
-		return err
+// openAgain opens a node that may still have an agent of this run: that is taken
+// over. One that has none, or whose agent had to be stopped, is opened as at the
+// start, within the same limits.
+func (t *testbed) openAgain(ctx context.Context, m *member, depot *provision.Depot, source provision.Source) (detail string, err error) {
+	taken, err := t.lookForOurs(ctx, m, source)
+	if err != nil {
+		return "", err
 	}
-	return t.start(ctx, m)
+	if taken {
+		return "agent already there", nil
+	}
+	return t.openFresh(ctx, m, depot)
 }
 
-// takeOver looks for an agent of this run and takes it over: what it runs is
-// ended, and it is asked for nothing that it measured, for that belongs to the
-// attempt that the controller's end broke off. One of another build is stopped,
-// and so is what an agent left that died. An agent of another run is an error,
-// and left alone.
-func (t *testbed) takeOver(ctx context.Context, m *member) (taken bool, err error) {
+// lookForOurs takes this run's agent over where it still runs, and stops what is
+// left of one otherwise.
+func (t *testbed) lookForOurs(ctx context.Context, m *member, source provision.Source) (taken bool, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, openLimit, fmt.Errorf("looking for this run's agent on node %s took longer than %v", m.name(), openLimit))
+	defer cancel()
 	running, err := provision.Running(ctx, m.ssh())
 	if errors.Is(err, provision.ErrNoAgent) {
 		return false, provision.Stop(ctx, m.ssh())
@@ -34,6 +38,21 @@ func (t *testbed) takeOver(ctx context.Context, m *member) (taken bool, err erro
 	if err != nil {
 		return false, err
 	}
+	if m.facts, err = m.ssh().Facts(ctx); err != nil {
+		return false, err
+	}
+	t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeConnected, Detail: describe(m.facts)})
+	if m.agent, err = provision.AgentPath(ctx, m.ssh(), m.facts, source); err != nil {
+		return false, err
+	}
+	return t.takeOver(ctx, m, running)
+}
+
+// takeOver takes over the agent that runs: what it runs is ended, and it is asked
+// for nothing that it measured, for that belongs to the attempt that the
+// controller's end broke off. One of another build is stopped. An agent of another
+// run is an error, and left alone.
+func (t *testbed) takeOver(ctx context.Context, m *member, running string) (taken bool, err error) {
 	welcome, err := t.greet(ctx, m)
 	if err != nil && welcome.Run != t.run {
 		return false, err

@@ -107,7 +107,7 @@ func (t *testbed) openMember(ctx context.Context, m *member, depot *provision.De
 	m.touched = true
 	var detail string
 	if t.resumed {
-		detail, err = t.openAgain(ctx, m, source)
+		detail, err = t.openAgain(ctx, m, depot, source)
 	} else {
 		detail, err = t.openFresh(ctx, m, depot)
 	}
@@ -151,39 +151,6 @@ func (t *testbed) openFresh(ctx context.Context, m *member, depot *provision.Dep
 		return "agent from another node", nil
 	}
 	return fmt.Sprintf("agent pushed, %.1f MB (%s)", float64(opened.Moved)/1e6, opened.Way), nil
-}
-
-// openAgain opens a node that may still have an agent of this run.
-func (t *testbed) openAgain(ctx context.Context, m *member, source provision.Source) (detail string, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, openLimit, fmt.Errorf("opening node %s took longer than %v", m.name(), openLimit))
-	defer cancel()
-	if m.facts, err = m.ssh().Facts(ctx); err != nil {
-		return "", err
-	}
-	t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeConnected, Detail: describe(m.facts)})
-	if err = provision.Check(ctx, m.ssh(), m.facts, source); err != nil {
-		return "", err
-	}
-	pushed, agent, err := provision.Push(ctx, m.ssh(), m.facts, source)
-	if err != nil {
-		return "", err
-	}
-	m.agent, detail = agent, "agent already there"
-	if pushed {
-		detail = "agent pushed"
-	}
-	return detail, t.bringUp(ctx, m)
-}
-
-// start starts the agent that has been pushed and begins the conversation.
-func (t *testbed) start(ctx context.Context, m *member) error {
-	err := provision.Start(ctx, m.ssh(), t.startOptions(m))
-	// Where another run holds the node, nothing on it is ours to stop.
-	m.ours = nodes.KindOf(err) != nodes.InUse
-	if err != nil {
-		return err
-	}
-	return t.attach(ctx, m, 0)
 }
 
 func (t *testbed) startOptions(m *member) provision.StartOptions {

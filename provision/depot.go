@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -129,11 +128,9 @@ func (d *Depot) Open(ctx context.Context, n *nodes.Node, o StartOptions, w Watch
 	if err != nil {
 		return opened, err
 	}
-	dir, err := n.Directory(ctx)
-	if err != nil {
+	if opened.Agent, err = AgentPath(ctx, n, v.facts, d.source); err != nil {
 		return opened, err
 	}
-	opened.Agent = path.Join(dir, "bin", "bela-agent-"+cargo.bin.SHA256[:16])
 	opened.Begun = true
 	if v.agents[opened.Agent] != cargo.bin.SHA256 {
 		opened.Way, opened.Moved, err = d.bring(ctx, v, cargo, opened.Agent, w)
@@ -186,12 +183,9 @@ func (d *Depot) start(ctx context.Context, v *visit, o StartOptions) (io.ReadWri
 
 // cargo gives the agent for a machine.
 func (d *Depot) cargo(n *nodes.Node, f nodes.Facts) (*cargo, error) {
-	bin, err := d.source(f.GOARCH, f.GOARM)
+	bin, err := agentFor(n, f, d.source)
 	if err != nil {
-		return nil, &nodes.Error{Node: n.Name(), Kind: nodes.Unsupported, Err: err}
-	}
-	if len(bin.SHA256) != 64 {
-		return nil, &nodes.Error{Node: n.Name(), Kind: nodes.BadConfig, Err: fmt.Errorf("the agent's hash %q is no SHA-256", bin.SHA256)}
+		return nil, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

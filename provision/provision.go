@@ -24,7 +24,6 @@ import (
 	"io"
 	"os"
 	"os/user"
-	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -167,18 +166,13 @@ func fit(n *nodes.Node, f nodes.Facts, source Source) error {
 // Push puts the agent on the node and returns its path there. It copies
 // nothing where the same is there already.
 func Push(ctx context.Context, n *nodes.Node, f nodes.Facts, source Source) (pushed bool, agent string, err error) {
-	bin, err := source(f.GOARCH, f.GOARM)
-	if err != nil {
-		return false, "", &nodes.Error{Node: n.Name(), Kind: nodes.Unsupported, Err: err}
-	}
-	if len(bin.SHA256) != 64 {
-		return false, "", &nodes.Error{Node: n.Name(), Kind: nodes.BadConfig, Err: fmt.Errorf("the agent's hash %q is no SHA-256", bin.SHA256)}
-	}
-	dir, err := n.Directory(ctx)
+	bin, err := agentFor(n, f, source)
 	if err != nil {
 		return false, "", err
 	}
-	agent = path.Join(dir, "bin", "bela-agent-"+bin.SHA256[:16])
+	if agent, err = AgentPath(ctx, n, f, source); err != nil {
+		return false, "", err
+	}
 	if sum, err := n.SHA256(ctx, agent); err == nil && sum == bin.SHA256 {
 		return false, agent, nil
 	} else if err != nil && nodes.KindOf(err) != nodes.FileFailed {

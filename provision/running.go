@@ -2,9 +2,12 @@ package provision
 
 import (
 	"context"
+	"fmt"
+	"path"
 	"strings"
 
 	"bela/nodes"
+	"bela/provision/agentbin"
 )
 
 // Running is the path of the executable of the agent that runs on the node. The
@@ -15,4 +18,29 @@ func Running(ctx context.Context, n *nodes.Node) (agent string, err error) {
 		return "", err
 	}
 	return strings.TrimSuffix(string(res.Stdout), "\n"), nil
+}
+
+// AgentPath is where Open and Push put the agent on a node with these facts.
+func AgentPath(ctx context.Context, n *nodes.Node, f nodes.Facts, source Source) (string, error) {
+	bin, err := agentFor(n, f, source)
+	if err != nil {
+		return "", err
+	}
+	dir, err := n.Directory(ctx)
+	if err != nil {
+		return "", err
+	}
+	return path.Join(dir, "bin", "bela-agent-"+bin.SHA256[:16]), nil
+}
+
+// agentFor gives the agent for a machine.
+func agentFor(n *nodes.Node, f nodes.Facts, source Source) (agentbin.Binary, error) {
+	bin, err := source(f.GOARCH, f.GOARM)
+	if err != nil {
+		return bin, &nodes.Error{Node: n.Name(), Kind: nodes.Unsupported, Err: err}
+	}
+	if len(bin.SHA256) != 64 {
+		return bin, &nodes.Error{Node: n.Name(), Kind: nodes.BadConfig, Err: fmt.Errorf("the agent's hash %q is no SHA-256", bin.SHA256)}
+	}
+	return bin, nil
 }

@@ -16,8 +16,9 @@ import (
 // reachLimit bounds a command that looks at all nodes.
 const reachLimit = 3 * time.Minute
 
-// atOnce bounds how many nodes are reached at the same time.
-const atOnce = 16
+// atOnce bounds how many nodes are worked on at the same time, so that some that do
+// not answer keep nobody; nodes.Pool bounds the logins.
+const atOnce = 64
 
 func runNodes(ctx context.Context, a *app, args []string) error {
 	f := a.flags("nodes", "FILE")
