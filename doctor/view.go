@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // JSON writes the report for programs.
@@ -16,6 +17,11 @@ func JSON(w io.Writer, r *Report) error {
 	}
 	if out.Nodes == nil {
 		out.Nodes = []Patient{}
+	}
+	out.Findings = slices.Clone(out.Findings)
+	for i := range out.Findings { // who reads JSON in a terminal must not be steered either
+		f := &out.Findings[i]
+		f.What, f.Why, f.Fix = printable(f.What), printable(f.Why), printable(f.Fix)
 	}
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
@@ -96,7 +102,7 @@ func plural(n int, what string) string {
 // of errors come from the nodes.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+		if r < ' ' && r != '\n' || r >= 0x7f && r < 0xa0 || unicode.Is(unicode.Bidi_Control, r) {
 			return '?'
 		}
 		return r

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"unicode"
 	"unicode/utf8"
 
 	"bela/event"
@@ -69,12 +70,12 @@ func (j *JSON) Close() error {
 	return j.err
 }
 
-// escapeControls escapes DEL and the C1 controls in encoded JSON, which
+// escapeControls escapes DEL, the C1 controls and directions of text in encoded JSON, which
 // encoding/json leaves as they are and some terminals obey. They can only stand
 // inside strings, so the value stays the same.
 func escapeControls(text []byte) []byte {
 	for i := 0; i < len(text); i++ {
-		if text[i] == 0x7f || text[i] == 0xc2 {
+		if text[i] >= 0x7f {
 			return escapeFrom(text, i)
 		}
 	}
@@ -85,7 +86,7 @@ func escapeFrom(text []byte, from int) []byte {
 	out := append([]byte(nil), text[:from]...)
 	for i := from; i < len(text); {
 		r, n := utf8.DecodeRune(text[i:])
-		if r == 0x7f || r >= 0x80 && r < 0xa0 {
+		if r >= 0x7f && r < 0xa0 || unicode.Is(unicode.Bidi_Control, r) {
 			out = fmt.Appendf(out, `\u%04x`, r)
 		} else {
 			out = append(out, text[i:i+n]...)

@@ -20,12 +20,16 @@ import (
 
 // mishaps are all drills, in the order of the page.
 func mishaps(earnest bool) []mishap {
+	lease := "5s"
+	if earnest {
+		lease = "12s"
+	}
 	all := []mishap{killedComponent("broker"), killedComponent("gateway"), killedComponent("hub"), killedAgent()}
 	all = append(all, cuts()...)
 	all = append(all, crashes()...)
 	all = append(all, controllers()...)
 	all = append(all, fullDisks()...)
-	all = append(all, doors()...)
+	all = append(all, doors(lease)...)
 	return append(all, secondController(), databaseAway(earnest))
 }
 
@@ -157,8 +161,8 @@ func controllers() []mishap {
 		{
 			// A controller that is gone for good must not leave load on lent machines, and
 			// in the end nothing at all.
-			name: "the controller is killed and never comes back (lease 5 s, keep 8 s)", short: true,
-			args: []string{"-var", "lease=5s", "-var", "keep=8s", "-var", "measure=60s"},
+			name: "the controller is killed and never comes back (lease 5 s, keep 4 s)", short: true,
+			args: []string{"-var", "lease=5s", "-var", "keep=4s", "-var", "measure=60s"},
 			happen: func(t *testing.T, r *rehearsal) {
 				r.kill(t)
 				r.eventually(t, "load and components to end", func() bool { return r.processes(t, "platform ") == 0 })
@@ -268,10 +272,10 @@ func fill(t *testing.T, file string) {
 }
 
 // doors are nodes that a controller is locked out of after a link was cut.
-func doors() []mishap {
+func doors(lease string) []mishap {
 	locked := func(name, says string, lock, unlock func(*testing.T, *netns.Node) error) mishap {
 		return mishap{
-			name: name, short: true, args: []string{"-var", "lease=12s", "-var", "keep=5s"},
+			name: name, short: true, args: []string{"-var", "lease=" + lease, "-var", "keep=4s"},
 			happen: func(t *testing.T, r *rehearsal) {
 				n := r.node(t, "iot-1")
 				if err := lock(t, n); err != nil {

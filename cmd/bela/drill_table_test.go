@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 	"bela/campaign"
 	"bela/event"
+	"bela/measure"
 	"bela/store"
 )
 
@@ -61,8 +63,8 @@ func lossOf(t *testing.T, run *store.Reader) drillLoss {
 	t.Helper()
 	l := drillLoss{Missing: len(run.Plan.Cells) - len(run.Cells)}
 	for _, c := range run.Cells {
-		l.Attempts += c.Attempt - 1
-		if c.Verdict == "invalid" {
+		l.Attempts += c.Attempt - 1 - lateAttempts(c)
+		if c.Verdict == measure.Invalid {
 			l.Invalid++
 			continue
 		}
@@ -73,6 +75,18 @@ func lossOf(t *testing.T, run *store.Reader) drillLoss {
 	}
 	l.Seconds = missingSeconds(t, run)
 	return l
+}
+
+// lateAttempts counts those that a busy machine alone spoiled, which is none of
+// the drill's doing.
+func lateAttempts(c measure.Cell) (late int) {
+	for _, a := range c.Attempts {
+		other := slices.ContainsFunc(a.Reasons, func(r measure.Reason) bool { return r.Verdict == measure.Invalid && r.Code != "generator_late" })
+		if a.Attempt < c.Attempt && !other {
+			late++
+		}
+	}
+	return late
 }
 
 // missingSeconds counts the seconds that the last attempts at cells with a result
@@ -113,7 +127,7 @@ func missingSeconds(t *testing.T, run *store.Reader) int {
 	}
 	missing := 0
 	for _, c := range run.Cells {
-		if c.Verdict == "invalid" {
+		if c.Verdict == measure.Invalid {
 			continue
 		}
 		load := seen[series{c.Position, "load"}]

@@ -30,10 +30,7 @@ func TestDrills(t *testing.T) {
 	}
 	t.Parallel()
 	earnest := os.Getenv("BELA_DRILL") != ""
-	side := 3 // beds at once
-	if earnest {
-		side = 4
-	}
+	const side = 4 // beds at once
 	var (
 		all   sync.WaitGroup
 		slots = make(chan struct{}, side)
@@ -153,6 +150,9 @@ func (r *rehearsal) writeInventory(t *testing.T) {
 		inventory = inventory[:from] + inventory[to:]
 		inventory = strings.Replace(inventory, "node \"iot\" {\n", "node \"iot\" {\n  spares = [\""+spare.Address().String()+"\"]\n", 1)
 	}
+	if os.Getenv("BELA_DRILL") == "" { // notices sooner
+		inventory = strings.Replace(inventory, "ssh {\n", "ssh {\n  keepalive = \"1s\"\n", 1)
+	}
 	write(t, filepath.Join(r.dir, "machines.hcl"), inventory)
 }
 
@@ -253,7 +253,7 @@ func (r *rehearsal) account(t *testing.T) drillRow {
 	if !r.back.IsZero() {
 		row.back = r.back.Sub(r.at)
 	}
-	if found := r.left(t, 20*time.Second); len(found) > 0 {
+	if found := r.left(t, time.Minute); len(found) > 0 {
 		t.Errorf("left on the nodes:\n%s", strings.Join(found, "\n"))
 	}
 	return row

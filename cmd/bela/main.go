@@ -136,7 +136,7 @@ func (a *app) exit(err error) int {
 		_ = ds.Format(a.err, a.width(a.err), a.color(a.err))
 		return statusUsage
 	}
-	fmt.Fprintln(a.err, "bela:", err)
+	fmt.Fprintln(a.err, "bela:", printable(err.Error()))
 	if s, ok := errors.AsType[*statusError](err); ok {
 		return s.status
 	}

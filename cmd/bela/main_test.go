@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -8,6 +9,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// Whole runs wait more than they work: more of them side by side than there are
+	// CPUs. -parallel says otherwise.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){"bela": main})
 }
 

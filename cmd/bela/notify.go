@@ -29,7 +29,7 @@ func (a *app) notifier(n *experiment.Notify) ([]campaign.Sink, func(), error) {
 		ctx, cancel := context.WithTimeout(context.Background(), notifyGrace)
 		defer cancel()
 		if err := sink.Close(ctx); err != nil {
-			fmt.Fprintln(a.err, "bela:", err)
+			fmt.Fprintln(a.err, "bela:", printable(err.Error()))
 		}
 	}, nil
 }

@@ -32,10 +32,11 @@ var measures = regexp.MustCompile(`measure (1m|8s)|"phase":"measure"`)
 // startOnBed starts the quick experiment on a bed.
 func startOnBed(t *testing.T, args ...string) *bedRun {
 	t.Helper()
-	return startOnBedWith(t, shipped(t, "quick.hcl"), args...)
+	return startOnBedWith(t, nil, shipped(t, "quick.hcl"), args...)
 }
 
-func startOnBedWith(t *testing.T, file string, args ...string) *bedRun {
+// startOnBedWith is startOnBed of another experiment, with more environment.
+func startOnBedWith(t *testing.T, env []string, file string, args ...string) *bedRun {
 	t.Helper()
 	r := &bedRun{bed: bedtest.Up(t, netns.Options{}), dir: t.TempDir(), out: &lookout{}}
 	for _, n := range r.bed.Nodes() {
@@ -47,6 +48,7 @@ func startOnBedWith(t *testing.T, file string, args ...string) *bedRun {
 	}
 	r.cmd = belaCommand(t, r.dir, append([]string{"run", file, "-inventory", r.bed.Inventory()}, args...)...)
 	r.cmd.Stdout, r.cmd.Stderr = r.out, r.out
+	r.cmd.Env = append(r.cmd.Env, env...)
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

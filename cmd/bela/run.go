@@ -130,7 +130,7 @@ func (r *run) do(ctx context.Context, mode string, open func() (*store.Run, erro
 		return err
 	}
 	if summary.Status != campaign.Done {
-		fmt.Fprintln(r.err, "bela:", first(errorText(failure), summary.Reason))
+		fmt.Fprintln(r.err, "bela:", printable(first(errorText(failure), summary.Reason)))
 		if summary.Status == campaign.Unreachable {
 			fmt.Fprintf(r.err, "bela: `bela doctor %s` looks at all nodes and says what to do\n", r.invocation.Experiment)
 		}

@@ -17,6 +17,7 @@ import (
 
 	"bela/campaign"
 	"bela/nodes/netns"
+	"bela/nodes/netns/bedtest"
 	"bela/nodes/netns/snapshot"
 )
 
@@ -55,9 +56,11 @@ influxdb {
 // passwords; and nobody else may reach the agent or the platform.
 func TestSecretsAndStrangers(t *testing.T) {
 	needAgents(t)
-	t.Setenv("INFLUX_TOKEN", plantedToken)
-	file := secretive(t)
-	r := startOnBedWith(t, file, "-var", "measure=8s", "-var", "password="+plantedPassword)
+	if err := netns.Available(); err != nil {
+		bedtest.Up(t, netns.Options{}) // says so
+	}
+	t.Parallel()
+	r := startOnBedWith(t, []string{"INFLUX_TOKEN=" + plantedToken}, secretive(t), "-var", "measure=8s", "-var", "password="+plantedPassword)
 	r.measuring(t)
 	worker := r.worker(t)
 	secrets := append(platformPasswords(t, worker), plantedToken)

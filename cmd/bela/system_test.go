@@ -148,6 +148,7 @@ func assertStatus(t *testing.T, dir string, status int, out string) {
 // and nothing else.
 func TestLabRun(t *testing.T) {
 	needAgents(t)
+	t.Parallel()
 	dir := t.TempDir()
 	status, out := bela(t, dir, "run", shipped(t, "quick.hcl"), "-var", "measure=3s")
 	assertStatus(t, dir, status, out)
@@ -190,6 +191,7 @@ func labRoot(dir string) string { return filepath.Join(dir, "tmp") }
 // but the inventory, and leaves the machine as it was.
 func TestOpenSSH(t *testing.T) {
 	needAgents(t)
+	t.Parallel()
 	dir := t.TempDir()
 	remote := overSSH(t, dir)
 
@@ -275,11 +277,13 @@ func freePort(t *testing.T) int {
 // Ctrl-C stops cleanly, with status 130; a second one ends at once.
 func TestInterruptedRun(t *testing.T) {
 	needAgents(t)
+	t.Parallel()
 	for _, tc := range []struct {
 		name    string
 		signals int
 	}{{"once", 1}, {"twice", 2}} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			cmd := belaCommand(t, dir, "run", shipped(t, "quick.hcl"), "-var", "measure=60s")
 			out := &watched{want: "measure 1m", seen: make(chan struct{})}
@@ -330,6 +334,7 @@ func (w *watched) String() string { return w.buf.String() }
 // every point, and no other.
 func TestInfluxDB(t *testing.T) {
 	needAgents(t)
+	t.Parallel()
 	db := influxtest.Start(t, false, "bela")
 	dir := t.TempDir()
 	run := func() string {
@@ -369,6 +374,7 @@ func TestInfluxDB(t *testing.T) {
 // A program that follows a run reads one event a line, from the first to the last.
 func TestJSONView(t *testing.T) {
 	needAgents(t)
+	t.Parallel()
 	dir := t.TempDir()
 	cmd := belaCommand(t, dir, "run", shipped(t, "quick.hcl"), "-var", "measure=1s", "-view", "json")
 	out, err := cmd.Output()

@@ -17,7 +17,7 @@ variable "lost" {
 }
 experiment "drills" {
   seed         = 11
-  retry        = 1
+  retry        = 3
   on_node_lost = var.lost
   matrix { devices = [4, 6] }
   phases {
