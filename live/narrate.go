@@ -324,3 +324,18 @@ func Plural(n int, what string) string {
 	}
 	return strconv.Itoa(n) + " " + what + "s"
 }
+
+// String names a tone as the page knows it.
+func (t Tone) String() string {
+	switch t {
+	case FaintTone:
+		return "faint"
+	case GoodTone:
+		return "good"
+	case WarnTone:
+		return "warn"
+	case BadTone:
+		return "bad"
+	}
+	return "plain"
+}

@@ -426,3 +426,20 @@ func NodeTrouble(state string) bool {
 
 // NodeWord is a node's state as people say it.
 func NodeWord(state string) string { return strings.ReplaceAll(state, "_", " ") }
+
+// String names a status as the page and programs know it.
+func (s Status) String() string {
+	switch s {
+	case Running:
+		return "running"
+	case Valid:
+		return "valid"
+	case Degraded:
+		return "degraded"
+	case Invalid:
+		return "invalid"
+	case Skipped:
+		return "skipped"
+	}
+	return "pending"
+}

@@ -35,6 +35,7 @@ forbid ./doctor '^bela/(campaign|store|event|influx|report|tui|cmd)(/|$)' "the d
 forbid ./event '^bela/(agents|experiment|nodes|provision|campaign|store|influx|report|tui|cmd)(/|$)' "events know only measure"
 forbid ./store/... '^bela/(agents|experiment|nodes|provision|campaign|influx|report|tui|cmd)(/|$)' "the store knows events and measure"
 forbid ./live '^bela/(agents|experiment|nodes|provision|campaign|store|influx|report|tui|web|cmd)(/|$)'"|$tui" "what the views share knows events and measure, and no screen"
+forbid ./web '^bela/(agents|experiment|nodes|provision|campaign|store|influx|report|tui|cmd)(/|$)'"|$tui" "the page only reads events"
 forbid ./tui/... '^bela/(nodes|provision|influx)(/|$)|^bela/agents' "views only read"
 forbid ./notify/... '^bela/(agents|experiment|nodes|provision|campaign|store|influx|report|tui|cmd)(/|$)' "notifications only read events"
 forbid ./export '^bela/(agents|experiment|nodes|provision|campaign|influx|report|tui|cmd)(/|$)' "exports only read the store"

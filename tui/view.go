@@ -9,6 +9,7 @@ import (
 	"golang.org/x/term"
 
 	"bela/event"
+	"bela/live"
 )
 
 // View shows a run. Both methods may be called from any goroutine.
@@ -41,6 +42,8 @@ type Options struct {
 	// terminal restored, so that it may end the process. It is called in a
 	// goroutine of its own.
 	Interrupt func()
+	// Control is what the keys to skip a cell act on; nil for no such keys.
+	Control live.Control
 	// Progress is the time between two progress lines of the plain view while
 	// load is on; 0 is 10 s.
 	Progress time.Duration

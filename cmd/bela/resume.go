@@ -22,6 +22,7 @@ func runResume(ctx context.Context, a *app, args []string) error {
 	ignore := f.Bool("ignore-changes", false, "go on with the run's own copy of the experiment file, though the file has changed")
 	invalid := f.Bool("retry-invalid", false, "run the cells again that are invalid; the results that they have are kept as attempts")
 	keep := f.Bool("keep-agent", false, "leave the agent's binary on the nodes; a run that began with it does so anyway")
+	page := f.web()
 	rest, err := f.parse(args, 0, 1)
 	if err != nil {
 		return err
@@ -48,7 +49,7 @@ func runResume(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
-	r.earlier, r.invocation.KeepAgents = earlier, r.invocation.KeepAgents || *keep
+	r.earlier, r.page, r.invocation.KeepAgents = earlier, page, r.invocation.KeepAgents || *keep
 	return r.do(ctx, *view, func() (*store.Run, error) { return r.reopen(reader.Dir) })
 }
 

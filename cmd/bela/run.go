@@ -31,6 +31,7 @@ func runRun(ctx context.Context, a *app, args []string) error {
 	view := f.String("view", tui.ModeAuto, "how to show progress: "+strings.Join(tui.Modes(), "|"))
 	dry := f.Bool("dry-run", false, "show what would be done and stop")
 	keep := f.Bool("keep-agent", false, "leave the agent's binary on the nodes, so that the next run need not push it")
+	page := f.web()
 	rest, err := f.parse(args, 1, 1)
 	if err != nil {
 		return err
@@ -59,7 +60,7 @@ func runRun(ctx context.Context, a *app, args []string) error {
 		return err
 	}
 	call.Only, call.KeepAgents = *only, *keep
-	r := &run{app: a, experiment: e, plan: plan, inventory: machines, invocation: call}
+	r := &run{app: a, experiment: e, plan: plan, inventory: machines, invocation: call, page: page}
 	return r.do(ctx, *view, func() (*store.Run, error) { return r.create(*results) })
 }
 
@@ -82,6 +83,7 @@ type run struct {
 	inventory  *inventory.Inventory
 	invocation store.Invocation
 	earlier    *campaign.Earlier // nil for a new run
+	page       *webFlags
 	// atOnce is what must be done even when the user wants to leave at once.
 	atOnce []func()
 }
@@ -104,23 +106,30 @@ func (r *run) do(ctx context.Context, mode string, open func() (*store.Run, erro
 
 	ctx, interrupt, stop := r.interruptible(ctx)
 	defer stop()
-	view, err := tui.Auto(mode, r.in, r.out, tui.Options{Interrupt: interrupt})
+	control := new(campaign.Control)
+	page, closePage, err := r.servePage(ctx, control)
+	if err != nil {
+		return err
+	}
+	defer closePage()
+	view, err := tui.Auto(mode, r.in, r.out, tui.Options{Interrupt: interrupt, Control: control})
 	if err != nil {
 		return &statusError{statusUsage, err}
 	}
 	r.atOnce = append(r.atOnce, func() { _ = view.Close() })
+	views := append(page, view)
 	told, tell, err := r.notifier(r.plan.Notify)
 	if err != nil {
 		return err
 	}
 	defer tell()
 	if r.earlier != nil {
-		r.earlier.Views = []campaign.Sink{view}
+		r.earlier.Views = views
 	}
 	summary, failure := campaign.Run(ctx, campaign.Config{
 		Plan: r.plan, Expect: r.experiment.Expect, Targets: machines.targets, Spares: machines.spares, Lab: machines.lab != nil,
 		Agents: agentbin.For, Store: dir, Environment: r.environment(), InfluxDB: influxConfig(r.plan.InfluxDB),
-		Sinks: append(told, view), Earlier: r.earlier, KeepAgents: r.invocation.KeepAgents, Now: time.Now,
+		Sinks: append(told, views...), Earlier: r.earlier, KeepAgents: r.invocation.KeepAgents, Control: control, Now: time.Now,
 	})
 	if cerr := view.Close(); cerr != nil {
 		fmt.Fprintln(r.err, "bela: the view:", cerr)
