@@ -222,6 +222,38 @@ func TestPackageThatCannotBeInstalled(t *testing.T) {
 	clean(t, a.node, a.at)
 }
 
+// Ctrl-C while packages are installed must not leave half of one on a lent machine.
+func TestInstallationThatIsCutShort(t *testing.T) {
+	const marker = "/usr/share/bela-test-slow/busy"
+	a := newArchive(t, tiny{
+		name:     "bela-test-slow",
+		postinst: "[ -e " + marker + " ] || { touch " + marker + "; sleep 120; }",
+		postrm:   "rm -rf /usr/share/bela-test-slow",
+	})
+	ctx, cancel := context.WithCancel(aptDeadline(t))
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- Install(ctx, a.node, []string{"bela-test-slow"}, false) }()
+	for _, err := os.Stat(marker); err != nil; _, err = os.Stat(marker) {
+		select {
+		case err := <-done:
+			t.Fatalf("it ended before it was cut: %v", err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	cancel()
+	if err := <-done; err == nil {
+		t.Error("an installation that was cut short says that all is well")
+	}
+	if err := Remove(aptDeadline(t), a.node, RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if s := status("bela-test-slow"); s != "" {
+		t.Errorf("the package is %s", s)
+	}
+	clean(t, a.node, a.at)
+}
+
 // Many cells share an artifact: it is copied once, and never another file than
 // the experiment means.
 func TestPushArtifact(t *testing.T) {

@@ -16,6 +16,9 @@ done
 DEBIAN_FRONTEND=noninteractive
 export DEBIAN_FRONTEND
 if [ -n "$there" ]; then
+  # An installation that was cut short is ended first, or apt does nothing at all.
+  # What cannot be configured can still be removed.
+  if [ -n "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ]; then dpkg --configure -a >/dev/null 2>&1; fi
   plan=$(apt-get -q -y -s purge $there 2>&1) || { say "apt-get could not remove$there: $(printf '%s\n' "$plan" | tail -n 3 | tr '\n' ' ')"; exit 27; }
   for package in $(printf '%s\n' "$plan" | awk '$1 == "Purg" || $1 == "Remv" { print $2 }'); do
     case " $there " in
