@@ -290,7 +290,8 @@ func Metrics(c measure.Cell) map[string]float64 {
 	for _, u := range c.Components {
 		restarts := float64(u.Restarts)
 		for name, v := range map[string]*float64{"net_in_Bps": u.NetIn, "net_out_Bps": u.NetOut, "restarts": &restarts,
-			"cpu_throttled_s": u.CPUThrottled, "oom_kills": counted(u.OOMKills)} {
+			"cpu_throttled_s": u.CPUThrottled, "oom_kills": counted(u.OOMKills),
+			"in_msg_s": u.MessagesIn, "out_msg_s": u.MessagesOut} {
 			key := experiment.ComponentMetric(u.Component, name)
 			if sofar, ok := m[key]; ok {
 				v = plus(v, &sofar)
@@ -300,6 +301,8 @@ func Metrics(c measure.Cell) map[string]float64 {
 		for name, v := range map[string]*float64{
 			"cpu_mcpu_mean": u.CPUMean, "cpu_mcpu_p95": u.CPUP95, "cpu_mcpu_max": u.CPUMax,
 			"memory_mib_mean": u.MemoryMean, "memory_mib_max": u.MemoryMax, "memory_mib_peak": u.MemoryPeak,
+			"in_message_B": u.MessageIn, "out_message_B": u.MessageOut,
+			"share": u.Share, "share_max_over_mean": u.MaxOverMean, "share_cv": u.ShareCV,
 		} {
 			key := experiment.ComponentMetric(u.Component, name)
 			if sofar, ok := m[key]; !ok || v != nil && *v > sofar {

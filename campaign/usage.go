@@ -113,6 +113,7 @@ type instanceUse struct {
 	cpu       []measure.Reading
 	net       netUse
 	limits    limitUse
+	messages  messageUse
 	memory    []float64 // MiB, in the measured window
 	restarts  int
 	dropped   map[string]int64
@@ -163,6 +164,7 @@ func (m *useMeter) add(n event.NodeSample, raw protocol.Sample) {
 		}
 		if c.Counters != nil {
 			u.net.add(protocol.Traffic{At: raw.At, Source: protocol.TrafficOwn, BytesIn: &c.Counters.BytesIn, BytesOut: &c.Counters.BytesOut})
+			u.messages.add(raw.At, c.Counters)
 			u.dropped = summed(u.earlier, c.Counters.Dropped) // also what was dropped outside the window
 		}
 		if c.Traffic != nil {
@@ -207,6 +209,7 @@ func (m *useMeter) components(cell experiment.Cell) []measure.Component {
 			rows = append(rows, row)
 		}
 	}
+	measure.SetBalance(rows)
 	return rows
 }
 
@@ -223,6 +226,7 @@ func (u *instanceUse) fill(row *measure.Component, w window) {
 	row.MemoryMean, row.MemoryMax = memory.Mean, memory.Max
 	row.NetIn, row.NetOut, row.NetSource = rateWithin(u.net.in, w), rateWithin(u.net.out, w), u.net.source
 	u.limits.fill(row, w)
+	u.messages.fill(row, w)
 	row.Restarts = u.restarts
 }
 

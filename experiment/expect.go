@@ -31,12 +31,14 @@ func ComponentMetrics() []string {
 		"cpu_mcpu_mean", "cpu_mcpu_p95", "cpu_mcpu_max", "memory_mib_mean", "memory_mib_max",
 		"net_in_Bps", "net_out_Bps", "restarts",
 		"cpu_throttled_s", "oom_kills", "memory_mib_peak",
+		"in_msg_s", "out_msg_s", "in_message_B", "out_message_B", "share", "share_max_over_mean", "share_cv",
 	}
 }
 
 // ComponentMetric is the key of a component's metric in what Expect takes. For
 // a component of several instances the value is that of the instance with the
-// most, except net_*, restarts, cpu_throttled_s and oom_kills, which are sums.
+// most, except net_*, *_msg_s, restarts, cpu_throttled_s and oom_kills, which are
+// sums.
 func ComponentMetric(component, metric string) string {
 	return "component." + component + "." + metric
 }

@@ -348,6 +348,13 @@ func (e *Encoder) cellComponent(l *line, ev event.Event, c *measure.Component, c
 	l.optional("cpu_throttled_s", c.CPUThrottled)
 	l.optionalInteger("oom_kills", c.OOMKills)
 	l.optional("memory_mib_peak", c.MemoryPeak)
+	l.optional("in_msg_s", c.MessagesIn)
+	l.optional("out_msg_s", c.MessagesOut)
+	l.optional("in_message_B", c.MessageIn)
+	l.optional("out_message_B", c.MessageOut)
+	l.optional("share", c.Share)
+	l.optional("share_max_over_mean", c.MaxOverMean)
+	l.optional("share_cv", c.ShareCV)
 	if c.NetSource != "" {
 		l.text("net_source", c.NetSource)
 	}

@@ -132,6 +132,7 @@ func fixtureResult(c event.CellRef) measure.Cell {
 			Component: "broker", Instance: i + 1, Node: fmt.Sprintf("worker-%d", i+1), CPUMean: ptr(1), CPUP95: ptr(2), CPUMax: ptr(3),
 			MemoryMean: ptr(4), MemoryMax: ptr(5), NetIn: ptr(6), NetOut: ptr(7), Restarts: 1,
 			CPUThrottled: ptr(1.5), OOMKills: count(2), MemoryPeak: ptr(8), NetSource: "own",
+			MessagesIn: ptr(500), MessagesOut: ptr(499.5), MessageIn: ptr(280), MessageOut: ptr(221), Share: ptr(0.5), MaxOverMean: ptr(1), ShareCV: ptr(0),
 		})
 	}
 	return r

@@ -115,6 +115,17 @@ type Component struct {
 	// NetSource is who counted NetIn and NetOut: "own", "sockets", "sys", "nats",
 	// "rabbitmq" or "prometheus"; empty where nobody did.
 	NetSource string `json:"net_source,omitempty"`
+	// Messages taken in and handed on, a second; and the mean size of their
+	// payloads in bytes. Nil where the instance does not count them.
+	MessagesIn  *float64 `json:"in_msg_s"`
+	MessagesOut *float64 `json:"out_msg_s"`
+	MessageIn   *float64 `json:"in_message_B"`
+	MessageOut  *float64 `json:"out_message_B"`
+	// Share is the instance's part of the messages that its component took. The
+	// others are the component's (see Balance), the same for all its instances.
+	Share       *float64 `json:"share"`
+	MaxOverMean *float64 `json:"share_max_over_mean"`
+	ShareCV     *float64 `json:"share_cv"`
 }
 
 // Outcome is one expectation held against a cell.

@@ -113,6 +113,9 @@ func ComponentMetrics(component string) []Metric {
 		of("net_out_Bps", Neither, func(k Component) *float64 { return k.NetOut }),
 		of("cpu_throttled_s", LowerIsBetter, func(k Component) *float64 { return k.CPUThrottled }),
 		of("memory_mib_peak", LowerIsBetter, func(k Component) *float64 { return k.MemoryPeak }),
+		of("in_message_B", LowerIsBetter, func(k Component) *float64 { return k.MessageIn }),
+		of("out_message_B", LowerIsBetter, func(k Component) *float64 { return k.MessageOut }),
+		of("share_max_over_mean", LowerIsBetter, func(k Component) *float64 { return k.MaxOverMean }),
 	}
 }
 

@@ -161,7 +161,7 @@ func TestDocumentedColumns(t *testing.T) {
 	columns := strings.FieldsFunc(`cell,repetition,verdict,reason,started_at,measured_s,published,acked,delivered,dropped,duplicated,reordered,late,unknown,
 drops_per_5min,offered_msg_s,achieved_msg_s,delivered_msg_s,latency_mean_ms,latency_p50_ms,latency_p95_ms,latency_p99_ms,latency_p999_ms,latency_max_ms,
 clock_error_ms,lateness_p99_ms,broker_in_Bps,broker_out_Bps,gateway_in_Bps,gateway_out_Bps,hub_in_Bps,component,instance,node,cpu_mcpu_mean,cpu_mcpu_p95,
-cpu_mcpu_max,memory_mib_mean,memory_mib_max,net_in_Bps,net_out_Bps,restarts,cpu_throttled_s,oom_kills,memory_mib_peak,net_source,t_s,latency_p5_ms,phase`, func(r rune) bool { return r == ',' || r == '\n' })
+cpu_mcpu_max,memory_mib_mean,memory_mib_max,net_in_Bps,net_out_Bps,restarts,cpu_throttled_s,oom_kills,memory_mib_peak,net_source,in_msg_s,out_msg_s,in_message_B,out_message_B,share,share_max_over_mean,share_cv,t_s,latency_p5_ms,phase`, func(r rune) bool { return r == ',' || r == '\n' })
 	for _, c := range slices.Compact(slices.Sorted(slices.Values(columns))) {
 		if !strings.Contains(string(page), "`"+c+"`") {
 			t.Errorf("docs/metrics.md does not explain %s", c)

@@ -42,6 +42,7 @@ func componentColumns() []string {
 		"cell", "repetition", "component", "instance", "node", "cpu_mcpu_mean", "cpu_mcpu_p95", "cpu_mcpu_max",
 		"memory_mib_mean", "memory_mib_max", "net_in_Bps", "net_out_Bps", "restarts",
 		"cpu_throttled_s", "oom_kills", "memory_mib_peak", "net_source",
+		"in_msg_s", "out_msg_s", "in_message_B", "out_message_B", "share", "share_max_over_mean", "share_cv",
 	}
 }
 
@@ -119,7 +120,11 @@ func componentRow(c measure.Cell, k measure.Component) []string {
 	if k.OOMKills != nil {
 		kills = strconv.FormatInt(*k.OOMKills, 10)
 	}
-	return append(row, strconv.Itoa(k.Restarts), number(k.CPUThrottled), kills, number(k.MemoryPeak), k.NetSource)
+	row = append(row, strconv.Itoa(k.Restarts), number(k.CPUThrottled), kills, number(k.MemoryPeak), k.NetSource)
+	for _, v := range []*float64{k.MessagesIn, k.MessagesOut, k.MessageIn, k.MessageOut, k.Share, k.MaxOverMean, k.ShareCV} {
+		row = append(row, number(v))
+	}
+	return row
 }
 
 func seriesRows(c measure.Cell, series []measure.Second) [][]string {

@@ -31,7 +31,9 @@ var reasonNames = [reasons]string{
 type counts struct {
 	in, out           atomic.Int64 // messages
 	bytesIn, bytesOut atomic.Int64
-	drops             [reasons]atomic.Int64
+	// The payloads' bytes, where the component knows them.
+	payloadIn, payloadOut atomic.Int64
+	drops                 [reasons]atomic.Int64
 }
 
 func (c *counts) drop(r reason) { c.drops[r].Add(1) }
@@ -48,8 +50,10 @@ func (c *counts) snapshot() protocol.Counters {
 			s.Dropped[reasonNames[r]] = n
 		}
 	}
+	s.PayloadOut = c.payloadOut.Load()
 	s.MessagesOut = c.out.Load()
 	s.MessagesIn = c.in.Load()
+	s.PayloadIn = c.payloadIn.Load()
 	s.BytesOut = c.bytesOut.Load()
 	s.BytesIn = c.bytesIn.Load()
 	return s

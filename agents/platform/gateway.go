@@ -122,6 +122,7 @@ func (g *gateway) onMessage(_ mqtt.Client, m mqtt.Message) {
 		return
 	}
 	g.in.Add(1)
+	g.payloadIn.Add(int64(len(m.Payload())))
 	g.held.Add(1)
 	it := gatewayItem{message: m, received: time.Now(), mark: g.desk.mark(m.Payload())}
 	g.book.take(it.mark)
@@ -219,6 +220,7 @@ func (g *gateway) settle() {
 			continue
 		}
 		g.out.Add(1)
+		g.payloadOut.Add(int64(len(it.body)))
 		g.book.handOn(it.mark)
 		g.done(it)
 	}

@@ -158,6 +158,7 @@ func (h *hub) onMessage(m jetstream.Msg) {
 		return
 	}
 	h.in.Add(1)
+	h.payloadIn.Add(int64(len(m.Data())))
 	h.held.Add(1)
 	it := hubItem{message: m, received: time.Now(), mark: h.desk.mark(m.Data())}
 	h.book.take(it.mark)
@@ -239,6 +240,7 @@ func (h *hub) settle() {
 			continue
 		}
 		h.out.Add(1)
+		h.payloadOut.Add(int64(len(it.body)))
 		h.book.handOn(it.mark)
 		_ = it.message.Ack() // unheard, it is delivered again
 		h.held.Add(-1)

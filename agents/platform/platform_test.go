@@ -587,7 +587,7 @@ func TestStartErrorsNameTheCause(t *testing.T) {
 			s := b.specs["broker"]
 			s.Name = "broker2"
 			return s
-		}, "address already in use"},
+		}, "in use"},
 		{"a second stan could not share the stream", func() protocol.ComponentSpec {
 			s := b.specs["stan"]
 			s.Instance = 2

@@ -471,11 +471,15 @@ type ComponentSample struct {
 // producers' side and out to its consumers' side, and drops by reason
 // (timeout, queue_full, disconnected, decode …).
 type Counters struct {
-	MessagesIn  int64            `json:"messages_in"`
-	MessagesOut int64            `json:"messages_out"`
-	BytesIn     int64            `json:"bytes_in"`
-	BytesOut    int64            `json:"bytes_out"`
-	Dropped     map[string]int64 `json:"dropped,omitempty"`
+	MessagesIn  int64 `json:"messages_in"`
+	MessagesOut int64 `json:"messages_out"`
+	BytesIn     int64 `json:"bytes_in"`
+	BytesOut    int64 `json:"bytes_out"`
+	// PayloadIn and PayloadOut are the bytes of the messages' payloads alone; 0
+	// where they are not counted.
+	PayloadIn  int64            `json:"payload_in,omitempty"`
+	PayloadOut int64            `json:"payload_out,omitempty"`
+	Dropped    map[string]int64 `json:"dropped,omitempty"`
 }
 
 // DevicesSample is an agent's devices, cumulative over the cell, warm-up included.
