@@ -34,6 +34,8 @@ func TestCPUAgainstGroundTruth(t *testing.T) {
 	}{
 		{"one process, 30 % of a core", []string{"burn", "0.9"}},
 		{"children that are gone when the sample is taken", []string{"spawn", "3", "spin", "0.3"}},
+		{"many that live for a moment", []string{"spawn", "40", "spin", "0.02"}},
+		{"threads", []string{"threads", "4", "0.8"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bothWays(t, func(t *testing.T, b *bench) {

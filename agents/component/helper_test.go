@@ -12,8 +12,10 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -58,6 +60,8 @@ func helper(args []string) error {
 		return helperBurn(args[1], 5*time.Millisecond, 0)
 	case "spawn": // the given helper in this many children, one after the other
 		return helperSpawn(args[1], args[2:])
+	case "threads": // the number of threads, and CPU seconds of all together
+		return helperThreads(args[1], args[2])
 	case "memory": // touch that many MiB once the file "go" is there
 		return helperMemory(args[1])
 	case "spawn-memory":
@@ -117,6 +121,31 @@ func helperBurn(seconds string, busy, idle time.Duration) error {
 	if os.Getenv("END") == "" {
 		time.Sleep(time.Hour)
 	}
+	return nil
+}
+
+func helperThreads(n, seconds string) error {
+	count, err := strconv.Atoi(n)
+	if err != nil {
+		return err
+	}
+	s, err := strconv.ParseFloat(seconds, 64)
+	if err != nil {
+		return err
+	}
+	var all sync.WaitGroup
+	for range count {
+		all.Go(func() {
+			runtime.LockOSThread() // so that each is a thread of its own, gone at its end
+			for rusage() < time.Duration(s*float64(time.Second)) {
+				for end := time.Now().Add(5 * time.Millisecond); time.Now().Before(end); {
+				}
+			}
+		})
+	}
+	all.Wait()
+	fmt.Println("used", int64(rusage()))
+	time.Sleep(time.Hour)
 	return nil
 }
 
