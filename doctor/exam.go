@@ -22,6 +22,7 @@ type exam struct {
 	agentSize int64 // bytes, of what a run would push
 
 	inspection *protocol.Inspection
+	toolbox    *toolbox
 	clock      *clockReading
 	listeners  map[int]protocol.Listener // by port
 	ways       []tried
@@ -70,7 +71,7 @@ func judge(e *exam, n *need) []Finding {
 	for _, check := range []func(*desk, *exam, *need){
 		disk, memory, tasks, systemFiles, limits,
 		listening, ways, localPorts, queues, conntrack,
-		clocks, undone,
+		clocks, undone, faults,
 	} {
 		check(d, e, n)
 	}

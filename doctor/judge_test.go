@@ -87,6 +87,26 @@ func TestJudge(t *testing.T) {
 		}, "error open files: the machine allows 2000", "fs.file-max"},
 		{"limits without rights", func(e *exam, _ *need) { e.inspection.Cgroup.Error = "permission denied" }, "warning limits: the limits of broker cannot be enforced by the login bela: permission denied", "root"},
 		{"no rights, and no limits asked for", func(e *exam, n *need) { e.inspection.Cgroup.Error, n.limited = "permission denied", nil }, "", ""},
+		{"a cut without root", func(_ *exam, n *need) { n.faults = []faultNeed{{cutFault(), true}} },
+			"error faults: the fault \"split\" (cut worker-1 ↔ iot-1) needs root, and bela is the login bela there", "root"},
+		{"a cut without iptables", func(e *exam, n *need) {
+			e.inspection.UID, e.toolbox, n.faults = 0, readTools("missing iptables\nmissing tc\n"), []faultNeed{{cutFault(), true}}
+		}, "error faults: the fault \"split\" (cut worker-1 ↔ iot-1) needs the program iptables", "apt install iptables"},
+		{"a cut that can be done", func(e *exam, n *need) {
+			e.inspection.UID, e.toolbox, n.faults = 0, readTools("netem Error: Specified qdisc kind is unknown.\n"), []faultNeed{{cutFault(), true}}
+		}, "", ""},
+		{"a slow network without netem", func(e *exam, n *need) {
+			e.inspection.UID, e.toolbox, n.faults = 0, readTools("netem Error: Specified qdisc kind is unknown.\n"), []faultNeed{{slowFault(), true}}
+		}, "error faults: the fault \"far\" (slow worker-1 ↔ iot-1: delay 50ms) needs netem, and the kernel has none: Error: Specified", "modprobe"},
+		{"more CPU than there is", func(_ *exam, n *need) {
+			n.faults = []faultNeed{{experiment.Fault{Name: "busy", Kind: experiment.FaultPressure, Nodes: []string{"worker-1"}, CPU: 4001}, false}}
+		}, "warning faults: the fault \"busy\" (pressure worker-1: cpu 4001m): the node has 4 CPUs", "4000m"},
+		{"more memory than there is", func(_ *exam, n *need) {
+			n.faults = []faultNeed{{experiment.Fault{Name: "full", Kind: experiment.FaultPressure, Nodes: []string{"worker-1"}, Memory: 3<<30 + 1}, false}}
+		}, "warning faults: the fault \"full\"", "less memory"},
+		{"a disk that is full already", func(_ *exam, n *need) {
+			n.faults = []faultNeed{{experiment.Fault{Name: "disk", Kind: experiment.FaultDisk, Nodes: []string{"worker-1"}, Leave: 10 << 30}, false}}
+		}, "warning faults: the fault \"disk\"", "leave less"},
 		{"powersave", func(e *exam, _ *need) { e.inspection.Governors = []string{"performance", "powersave"} }, "warning cpu frequency: the governor powersave", "performance"},
 		{"just booted", func(e *exam, _ *need) { e.inspection.Uptime = 9 * time.Minute }, "note uptime: the machine has been up for 9m0s", ""},
 		{"changed by an earlier doctor", func(e *exam, _ *need) {
@@ -237,3 +257,22 @@ func TestReadClock(t *testing.T) {
 }
 
 type sample = measure.ProbeSample
+
+func cutFault() experiment.Fault {
+	return experiment.Fault{Name: "split", Kind: experiment.FaultCut, Between: [2][]string{{"worker-1"}, {"iot-1"}}}
+}
+
+func slowFault() experiment.Fault {
+	return experiment.Fault{Name: "far", Kind: experiment.FaultSlow, Between: [2][]string{{"worker-1"}, {"iot-1"}}, Delay: 50 * time.Millisecond}
+}
+
+// A fault is found at the nodes that it hits, once, in whatever cells it comes.
+func TestNeedsOfFaults(t *testing.T) {
+	t.Parallel()
+	pressure := experiment.Fault{Name: "busy", Kind: experiment.FaultPressure, Nodes: []string{"worker-1"}, CPU: 500}
+	cells := []experiment.Cell{{Number: 1, Faults: []experiment.Fault{cutFault(), pressure}}, {Number: 2, Faults: []experiment.Fault{cutFault()}}}
+	all, _ := needs(&experiment.Plan{Cells: cells})
+	if w, i := all["worker-1"], all["iot-1"]; len(w.faults) != 2 || len(i.faults) != 1 || !i.faults[0].network || w.faults[1].network {
+		t.Errorf("worker-1: %+v, iot-1: %+v", w.faults, i.faults)
+	}
+}

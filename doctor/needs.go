@@ -28,7 +28,8 @@ type need struct {
 	books     int64 // bytes of what the node writes down, in the largest cell
 
 	limited []string // components with limits
-	ports   []port   // to listen on
+	faults  []faultNeed
+	ports   []port // to listen on
 }
 
 // port is one that a component will listen on.
@@ -106,6 +107,7 @@ func (n *need) atLeast(c *need) {
 	n.processes = max(n.processes, c.processes)
 	n.memory = max(n.memory, c.memory)
 	n.books = max(n.books, c.books)
+	n.withFaults(c.faults)
 	for _, name := range c.limited {
 		if !slices.Contains(n.limited, name) {
 			n.limited = append(n.limited, name)
@@ -131,6 +133,7 @@ func newCellNeeds(cell *experiment.Cell) *cellNeeds {
 	for _, component := range cell.Components {
 		c.component(component)
 	}
+	c.faultsOf(cell.Faults)
 	messages := cell.Devices.Rate * cell.Phases.Measure.Seconds()
 	c.clients(cell.Devices.Shares, cell.Devices.Via, "devices", cell.Devices.Ramp, messages)
 	received := messages * float64(cell.Devices.Count) / float64(max(cell.Customers.Count, 1))

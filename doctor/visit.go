@@ -112,6 +112,9 @@ func (v *visit) examine(ctx context.Context, c *Config, token string) error {
 	}
 	v.inspection = &seen
 	v.clock = readClock(first, v.ping(ctx))
+	if err := v.tools(ctx); err != nil {
+		return err
+	}
 	return v.listen(ctx, token)
 }
 

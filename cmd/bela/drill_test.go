@@ -188,15 +188,6 @@ func (r *rehearsal) eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-func (r *rehearsal) node(t *testing.T, name string) *netns.Node {
-	t.Helper()
-	n, err := r.bed.Find(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
 // now marks the moment at which it happens.
 func (r *rehearsal) now() { r.at = time.Now() }
 

@@ -73,7 +73,12 @@ func (r *bedRun) measuring(t *testing.T) {
 
 func (r *bedRun) worker(t *testing.T) *netns.Node {
 	t.Helper()
-	n, err := r.bed.Find("worker-1")
+	return r.node(t, "worker-1")
+}
+
+func (r *bedRun) node(t *testing.T, name string) *netns.Node {
+	t.Helper()
+	n, err := r.bed.Find(name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func TestSecretsAndStrangers(t *testing.T) {
 		noSecretsShown(t, n, append(secrets, plantedPassword))
 		onlyBelaMayEnter(t, n)
 	}
-	strangersRefused(t, worker)
+	strangersRefused(t, worker, r.node(t, "iot-1"))
 	r.ended(t, campaign.Done, campaign.Incomplete)
 	noSecretIn(t, "what bela printed", []byte(r.out.String()), append(secrets, plantedPassword))
 	noSecretBelow(t, filepath.Join(r.dir, "results"), append(secrets, plantedPassword))
@@ -125,10 +125,7 @@ func noSecretsShown(t *testing.T, n *netns.Node, secrets []string) {
 	}
 	for _, p := range processes {
 		noSecretIn(t, n.Name()+": a command line", []byte(strings.Join(p.Args, " ")), secrets)
-		env, err := os.Stat(fmt.Sprintf("/proc/%d/environ", p.PID))
-		if err == nil && env.Mode().Perm()&0o077 != 0 {
-			t.Errorf("%s: the environment of %v can be read by others", n.Name(), p.Args)
-		}
+		environmentIsClosed(t, n, p, secrets)
 	}
 	logs, _ := filepath.Glob(n.Path("/root/.bela*/run/*.log"))
 	more, _ := filepath.Glob(n.Path("/root/.bela*/cells/*/*.log"))
@@ -139,6 +136,31 @@ func noSecretsShown(t *testing.T, n *netns.Node, secrets []string) {
 		}
 		noSecretIn(t, n.Name()+": "+filepath.Base(file), text, secrets)
 	}
+}
+
+// environmentIsClosed has another user of the node try to read what a process of
+// bela's was started with, and demands that the run's own passwords are not even
+// there: only what the experiment itself hands to a component.
+func environmentIsClosed(t *testing.T, n *netns.Node, p netns.Process, secrets []string) {
+	t.Helper()
+	if p.Inside <= 1 || !strings.Contains(strings.Join(p.Args, " "), "bela-agent") && !strings.Contains(p.Args[0], "/bin/sleep") {
+		return
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	file := fmt.Sprintf("/proc/%d/environ", p.Inside)
+	if text, err := n.Run(ctx, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "cat", file); err == nil && text != "" {
+		t.Errorf("%s: another user reads the environment of %v", n.Name(), p.Args)
+	}
+	text, err := n.Run(ctx, "cat", file) // as the login: it shows that there is something to read
+	if err != nil || !strings.Contains(text, "PATH=") {
+		t.Errorf("%s: the environment of %v: %q, %v", n.Name(), p.Args, text, err)
+	}
+	given := secrets[:len(secrets)-1]
+	if strings.Contains(p.Args[0], "/bin/sleep") {
+		given = given[:0] // it was handed the last one
+	}
+	noSecretIn(t, n.Name()+": the environment of "+p.Args[0], []byte(text), given)
 }
 
 // onlyBelaMayEnter demands that nobody else can open what bela has on a node,
@@ -179,7 +201,7 @@ func onlyBelaMayEnter(t *testing.T, n *netns.Node) {
 
 // strangersRefused comes to every port that the worker listens on without
 // credentials, in MQTT and in NATS, from another node.
-func strangersRefused(t *testing.T, worker *netns.Node) {
+func strangersRefused(t *testing.T, worker, from *netns.Node) {
 	t.Helper()
 	s, err := snapshot.Take(t.Context(), worker)
 	if err != nil {
@@ -197,12 +219,12 @@ func strangersRefused(t *testing.T, worker *netns.Node) {
 			t.Fatal(err)
 		}
 		// A CONNECT without user, protocol 3.1.1; then a NATS client that names nobody.
-		mqtt := knock(t, worker, number, `\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01x`)
+		mqtt := knock(t, from, worker, number, `\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01x`)
 		if strings.HasPrefix(mqtt, " 20 02 00 00") {
 			t.Errorf("port %d lets an anonymous MQTT client in", number)
 		}
 		refusedMQTT = refusedMQTT || strings.HasPrefix(mqtt, " 20 02 00 0")
-		nats := unhex(knock(t, worker, number, `CONNECT {"verbose":false}\r\nPING\r\n`))
+		nats := unhex(knock(t, from, worker, number, `CONNECT {"verbose":false}\r\nPING\r\n`))
 		if strings.Contains(nats, "PONG") {
 			t.Errorf("port %d lets an anonymous NATS client in", number)
 		}
@@ -213,13 +235,13 @@ func strangersRefused(t *testing.T, worker *netns.Node) {
 	}
 }
 
-// knock sends bytes to a port of the node and gives what comes back, in hex.
-func knock(t *testing.T, n *netns.Node, port int, send string) string {
+// knock sends bytes from one node to a port of another and gives what comes back, in hex.
+func knock(t *testing.T, from, to *netns.Node, port int, send string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	script := fmt.Sprintf(`exec 3<>/dev/tcp/%s/%d; printf '%s' >&3; timeout 1 cat <&3 | od -An -v -tx1 -w100000`, n.Address(), port, send)
-	out, err := n.Run(ctx, "bash", "-c", script)
+	script := fmt.Sprintf(`exec 3<>/dev/tcp/%s/%d; printf '%s' >&3; timeout 1 cat <&3 | od -An -v -tx1 -w100000`, to.Address(), port, send)
+	out, err := from.Run(ctx, "bash", "-c", script)
 	if err != nil {
 		t.Fatal(err)
 	}
