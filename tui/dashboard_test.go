@@ -136,8 +136,10 @@ func TestDashboardInATerminal(t *testing.T) {
 	term.resize(120, 30)
 	term.await("a frame as wide as the new terminal", containing(strings.Repeat("─", 110)))
 	term.await("the end of the run", containing("run finished with status 4"))
-	term.await("the last frame", containing("q stop cleanly"))
+	term.await("the last frame", containing("q stop"))
 	term.press("q")
+	term.await("the question", containing("stop the run? finished cells are kept"))
+	term.press("y")
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("the player ended with %v", err)
 	}
@@ -195,7 +197,7 @@ func TestSecondInterruptRestoresTheTerminal(t *testing.T) {
 	term := newTerminal(t, 100, 32)
 	before := term.mode()
 	cmd, read := term.startPlayer(stubbornEnv + "=1")
-	term.await("the dashboard", containing("q stop cleanly"))
+	term.await("the dashboard", containing("q stop"))
 	term.press("\x03")
 	term.await("the first Ctrl-C", containing("q again: stop at once"))
 	time.Sleep(againAfter) // a shorter one is the same press
@@ -322,8 +324,8 @@ func TestNoColor(t *testing.T) {
 	}
 }
 
-// q asks for a clean stop and q again for a hard one, but a key that is held
-// down is one press, or a clean stop would lose the cell.
+// q stops cleanly once y has said so, and Ctrl-C after it at once; but a key that is
+// held down is one press, or a clean stop would lose the cell.
 func TestKeysInterrupt(t *testing.T) {
 	now := time.Unix(0, 0)
 	calls := 0
@@ -336,8 +338,11 @@ func TestKeysInterrupt(t *testing.T) {
 		want  int
 		why   string
 	}{
-		{tea.KeyPressMsg{Code: 'q', Text: "q"}, 0, 1, "the first press stops cleanly"},
-		{tea.KeyPressMsg{Code: 'q', Text: "q"}, 40 * time.Millisecond, 1, "a repeat of the held key is no press"},
+		{tea.KeyPressMsg{Code: 'q', Text: "q"}, 0, 0, "q asks first"},
+		{tea.KeyPressMsg{Code: 'n', Text: "n"}, time.Second, 0, "and n is no"},
+		{tea.KeyPressMsg{Code: 'q', Text: "q"}, time.Second, 0, "q asks again"},
+		{tea.KeyPressMsg{Code: 'y', Text: "y"}, time.Second, 1, "y stops cleanly"},
+		{tea.KeyPressMsg{Code: 'c', Mod: tea.ModCtrl}, 40 * time.Millisecond, 1, "a key that is held down is no second press"},
 		{tea.KeyPressMsg{Code: 'c', Mod: tea.ModCtrl}, time.Second, 2, "Ctrl-C counts as q does: the second stops at once"},
 		{tea.KeyPressMsg{Code: 'x', Text: "x"}, time.Second, 2, "other keys do not stop"},
 		{tea.KeyPressMsg{Code: 'z', Mod: tea.ModCtrl}, time.Second, 2, "Ctrl-Z would suspend the controller in the middle of a cell"},
@@ -388,8 +393,9 @@ func TestTabEnlargesAPane(t *testing.T) {
 	step(tea.WindowSizeMsg{Width: 80, Height: 24})
 	step(frameMsg{s})
 	before := strings.Count(m.content, "iot-1")
-	step(tea.KeyPressMsg{Code: tea.KeyTab})
-	step(tea.KeyPressMsg{Code: tea.KeyTab})
+	for range paneNodes {
+		step(tea.KeyPressMsg{Code: tea.KeyTab})
+	}
 	if after := strings.Count(m.content, "iot-1"); after <= before {
 		t.Errorf("%d nodes are shown enlarged, %d before", after, before)
 	}

@@ -28,7 +28,9 @@ type model struct {
 	content       string    // drawn from the above; drawing is too dear for every message
 }
 
-func newModel(d *Dashboard) model { return model{dash: d, state: live.New()} }
+func newModel(d *Dashboard) model {
+	return model{dash: d, state: live.New(), view: viewport{Steps: d.opts.Control != nil}}
+}
 
 // Init implements tea.Model.
 func (m model) Init() tea.Cmd { return nil }
@@ -41,6 +43,8 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.width, m.height = msg.Width, msg.Height
 		m.view.Tall = 0
 		m.dash.width.Store(int64(msg.Width))
+	case answerMsg:
+		m.view.Answer = string(msg)
 	case frameMsg:
 		m.state = msg.state
 		m.view.follow(m.state.Log)
@@ -54,9 +58,34 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 }
 
 func (m model) key(msg tea.KeyPressMsg) (model, tea.Cmd) {
+	m.view.Answer = ""
+	switch {
+	case msg.String() == "ctrl+c": // whatever else goes on
+	case m.view.Ask.kind != askNothing:
+		return m.answer(msg)
+	case m.view.Typing:
+		m.view.typed(msg)
+		return m, nil
+	}
 	switch msg.String() {
-	case "q", "Q", "ctrl+c":
+	case "ctrl+c":
 		return m.interrupt()
+	case "q", "Q":
+		if m.view.Stops > 0 {
+			return m.interrupt()
+		}
+		m.view.Ask = question{kind: askStop}
+	case "s", "S":
+		m.askSkip()
+	case "/":
+		m.view.Typing = true
+	case "esc":
+		if m.view.Filter == "" {
+			m.view.Focus, m.view.Offset = paneAll, 0
+		}
+		m.view.Filter = ""
+	case "0", "1", "2", "3", "4", "5":
+		m.view.Focus, m.view.Offset = pane(msg.String()[0]-'0'), 0
 	case "p", "P", "space":
 		m.view.pause(m.state.Log)
 	case "tab":

@@ -60,13 +60,24 @@ func (d *drawing) progress() string {
 	return text
 }
 
-// footer tells the keys.
+// footer tells the keys, or asks, or says what came of it.
 func (d *drawing) footer() string {
-	stop := "stop cleanly"
+	switch {
+	case d.v.Ask.kind != askNothing:
+		return " " + cutStyled(d.t.warn.Render(d.v.Ask.String())+"  "+d.t.bold.Render("y")+" "+d.t.faint.Render("yes")+"   "+d.t.bold.Render("n")+" "+d.t.faint.Render("no"), d.width-1)
+	case d.v.Answer != "":
+		return " " + d.t.warn.Render(cut(d.v.Answer, d.width-1))
+	case d.v.Typing:
+		return " " + cutStyled(d.t.bold.Render("filter: ")+d.v.Filter+"▏  "+d.t.bold.Render("enter")+d.t.faint.Render(" keep   ")+d.t.bold.Render("esc")+d.t.faint.Render(" all lines"), d.width-1)
+	}
+	return " " + cutStyled(d.keys(), d.width-1)
+}
+
+func (d *drawing) keys() string {
+	stop, pause := "stop", "pause the log"
 	if d.v.Stops == 1 {
 		stop = "again: stop at once"
 	}
-	pause := "pause the log"
 	if d.v.Paused {
 		pause = "go on with the log"
 	}
@@ -78,12 +89,17 @@ func (d *drawing) footer() string {
 		b.WriteString(d.t.bold.Render(k) + " " + d.t.faint.Render(what))
 	}
 	key("q", stop)
+	if d.v.Steps {
+		key("s", "skip the cell")
+	}
 	key("p", pause)
+	key("/", "filter it")
 	key("tab", "enlarge a pane")
 	if d.v.Focus != paneAll {
 		key("↑↓", "scroll")
+		key("esc", "all panes")
 	}
-	return " " + cutStyled(b.String(), d.width-1)
+	return b.String()
 }
 
 func cutStyled(s string, w int) string { return ansi.Truncate(s, max(w, 0), "…") }
@@ -96,6 +112,9 @@ func (d *drawing) cellSection() *section {
 		sec.least = 3
 	} else if d.compact() {
 		sec.want = 2
+	}
+	if len(d.s.Faults) > 0 {
+		sec.least, sec.want = sec.least+1, sec.want+1
 	}
 	name, extra := "cell", ""
 	if d.s.Current >= 0 {
@@ -122,6 +141,9 @@ func (d *drawing) cellLabel() string {
 
 func (d *drawing) drawCell(rows int) []string {
 	lines := []string{d.phases(), d.phaseBar()}
+	if len(d.s.Faults) > 0 {
+		lines = append(lines, d.faultLine())
+	}
 	if len(d.s.Waiting) > 0 {
 		lines = append(lines, d.waitingLine())
 	} else {
@@ -245,4 +267,18 @@ func (d *drawing) waitingLine() string {
 		}
 	}
 	return " " + d.t.warn.Render(lead) + cut(text, d.width-len(lead)-2)
+}
+
+// faultLine tells what is done to the testbed on purpose: the newest of it.
+func (d *drawing) faultLine() string {
+	n := len(d.s.Faults)
+	f := d.s.Faults[n-1]
+	text := "fault: " + f.Text + ", since " + live.Length(d.s.Now.Sub(f.Since).Truncate(time.Second))
+	if f.For > 0 {
+		text += " of " + live.Length(f.For)
+	}
+	if n > 1 {
+		text += fmt.Sprintf("; and %d more", n-1)
+	}
+	return " " + d.t.warn.Render(cut(text, d.width-1))
 }

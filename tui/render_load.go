@@ -24,9 +24,15 @@ func (d *drawing) loadSection() *section {
 		extra = fmt.Sprintf("%s  %s  published %s  delivered %s", live.Plural(l.Devices, "device"), live.Plural(l.Customers, "customer"),
 			live.Count(l.PublishedTotal), live.Count(l.DeliveredTotal))
 	}
-	sec := &section{title: d.rule("load", extra, d.width), least: 1, want: 3, draw: d.drawLoad}
+	sec := &section{pane: paneLoad, title: d.rule("load", extra, d.width), least: 1, want: 3, draw: d.drawLoad}
 	if d.width < 60 {
 		sec.least, sec.want = 2, 5
+	}
+	if bands := d.heatBands(); bands > 0 && (d.height >= 30 || d.v.Focus == paneLoad) {
+		if d.v.Focus != paneLoad {
+			bands = min(bands, d.height/8)
+		}
+		sec.want += bands
 	}
 	return sec
 }
@@ -48,6 +54,9 @@ func (d *drawing) drawLoad(rows int) []string {
 		for _, r := range []measureRow{delivered, p99, published, p50, underWay}[:min(rows, 5)] {
 			out = append(out, " "+d.measure(r, d.width-2))
 		}
+		if rows > len(out) {
+			out = append(out, d.heat(rows-len(out))...)
+		}
 		return out
 	}
 	half := (d.width - 4) / 2
@@ -57,6 +66,9 @@ func (d *drawing) drawLoad(rows int) []string {
 	}
 	for _, p := range pairs[:min(rows, len(pairs))] {
 		out = append(out, " "+d.measure(p[0], half)+"  "+d.measure(p[1], d.width-4-half))
+	}
+	if rows > len(out) {
+		out = append(out, d.heat(rows-len(out))...)
 	}
 	return out
 }

@@ -84,7 +84,10 @@ func (d *drawing) nodesSection(width int) *section {
 				ready++
 			}
 		}
-		extra = fmt.Sprintf("%d of %d ready; CPU, memory", ready, n)
+		extra = fmt.Sprintf("%d of %d ready", ready, n)
+		if slow, ok := d.s.Slowest(); ok {
+			extra += fmt.Sprintf("; slowest %s: %s", slow.Node, slow.Why)
+		}
 	}
 	sec := &section{pane: paneNodes, title: d.rule("nodes", extra, width), least: min(2, len(nodes)), want: d.most(paneNodes, len(nodes))}
 	sec.draw = func(rows int) []string {
@@ -221,6 +224,17 @@ func (d *drawing) nodeGauges(n *live.Node, w int) string {
 		net = "  " + d.t.faint.Render(right("↓"+bytesRate(s.NetIn), 6)+" "+right("↑"+bytesRate(s.NetOut), 6))
 		w -= 15
 	}
+	if w >= 44 {
+		errors, clock := right("0 err", 9), "-"
+		if e := live.Errors(&s); e > 0 {
+			errors = d.t.warn.Render(right(live.Short(e)+" err/s", 9))
+		}
+		if s.ClockError != nil {
+			clock = "±" + live.Millis(s.ClockError)
+		}
+		net += " " + errors + d.t.faint.Render(right(clock, 10))
+		w -= 20
+	}
 	const cpuText, memText = 5, 9
 	bars := w - cpuText - memText - 1
 	if bars < 6 {
@@ -316,6 +330,9 @@ func (d *drawing) logSection() *section {
 	extra := ""
 	if d.v.Paused {
 		extra = fmt.Sprintf("paused, %d new", d.v.New)
+	}
+	if d.v.Filter != "" {
+		extra = strings.TrimSpace(extra + fmt.Sprintf("  only %q: %s", d.v.Filter, live.Plural(len(log), "line")))
 	}
 	sec := &section{pane: paneLog, title: d.rule("log", extra, d.width), least: 1, want: 6}
 	switch {

@@ -143,7 +143,7 @@ func (d *drawing) matrixSection() *section {
 	m := newMatrix(d.s)
 	extra := m.fixed
 	if d.width >= 64 {
-		extra = strings.TrimSpace(extra + "   ✓ valid  ~ degraded  ✗ invalid  ▸ running  · to come")
+		extra = strings.TrimSpace(extra + "   ✓ valid  ~ degraded  ✗ invalid  – skipped  ▸ running  · to come")
 	}
 	sec := &section{pane: paneMatrix, title: d.rule("matrix", extra, d.width), least: 2, want: 2}
 	switch {

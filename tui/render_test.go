@@ -50,6 +50,7 @@ func scenes() map[string][]event.Event {
 		"measuring": measuring().events,
 		"node-lost": nodeLost().events,
 		"finished":  whole().events,
+		"fault":     faulty().events,
 		"grid":      bigGrid(),
 		"list":      threeDimensions(),
 	}
@@ -102,7 +103,7 @@ func finishSome(cells []event.CellRef, dims []string, n int) []event.Event {
 // The picture is the product's face: a change to it must be seen by a reviewer.
 func TestGoldenPictures(t *testing.T) {
 	for name, events := range scenes() {
-		for _, size := range [][2]int{{80, 24}, {120, 40}, {40, 10}} {
+		for _, size := range [][2]int{{80, 24}, {120, 40}, {200, 60}, {40, 10}} {
 			t.Run(fmt.Sprintf("%s-%dx%d", name, size[0], size[1]), func(t *testing.T) {
 				golden(t, fmt.Sprintf("%s-%dx%d.txt", name, size[0], size[1]), Picture(events, size[0], size[1])+"\n")
 			})

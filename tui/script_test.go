@@ -111,15 +111,20 @@ func (s *script) second(i, t int, p event.Phase, devices float64, total *int64) 
 	s.add(event.Load{
 		Position: i, T: t, Phase: p, Devices: int(devices), Customers: 4, Published: published, Delivered: math.Max(published-math.Round(devices/200), 0),
 		PublishedTotal: *total, DeliveredTotal: *total - int64(devices/80), UnderWay: int64(devices / 80 * wobble(t, 0.5)),
-		P5: &p5, P50: &p50, P99: &p99, Lateness: &late,
+		P5: &p5, P50: &p50, P99: &p99, Lateness: &late, Bands: spread(p50, p99, int64(published)),
 	})
+	clockError := 0.07
 	for k, n := range s.nodes {
 		if s.lost[n.Name] {
 			continue
 		}
 		sample := event.NodeSample{
 			Position: i, T: t, Node: n.Name, CPUs: 4, CPU: (120 + devices*float64(1+k%3)*0.55) * wobble(t+k, 0.1),
-			Memory: 610 + 240*float64(k), MemoryTotal: 4096, NetIn: devices * 1100, NetOut: devices * 1180, Load1: 0.4,
+			Memory: 610 + 240*float64(k), MemoryTotal: 4096, ClockError: &clockError, NetIn: devices * 1100, NetOut: devices * 1180, Load1: 0.4,
+		}
+		if n.Role == "iot" {
+			sent := late * float64(1+10*(k-3))
+			sample.Lateness, sample.TCPRetransmits = &sent, float64(k-3)
 		}
 		for _, c := range instances {
 			if c.node == n.Name {
@@ -260,4 +265,32 @@ func whole() *script {
 	s.result(4, 1000, measure.Valid, 0)
 	s.add(event.RunFinished{Status: 4, Reason: "1 cell is invalid", Valid: 2, Degraded: 1, Invalid: 1, Directory: "results/qos1/20201114T100000Z-3f9a"})
 	return s
+}
+
+// faulty is a run in the middle of a fault, after a cell that was skipped.
+func faulty() *script {
+	s := measuring()
+	s.add(event.FaultStarted{Fault: event.Fault{Position: 2, Name: "far", Does: "slow", Target: "iot-1"}, Text: "slow iot-1 ↔ worker-1: delay 50ms", For: 30})
+	s.pass(4 * time.Second)
+	s.add(event.CellSkipped{Cell: s.cells[0], By: "the operator, in the dashboard"})
+	return s
+}
+
+// spread puts a second's messages into the bands of latency: most around p50, a few
+// around p99.
+func spread(p50, p99 float64, n int64) []int64 {
+	bounds := event.LatencyBounds()
+	out := make([]int64, len(bounds)+1)
+	band := func(ms float64) int {
+		for i, b := range bounds {
+			if time.Duration(ms*1e6) < b {
+				return i
+			}
+		}
+		return len(bounds)
+	}
+	out[band(p99)] += n / 50
+	out[band(p50/2)] += n / 5
+	out[band(p50)] += n - n/50 - n/5
+	return out
 }

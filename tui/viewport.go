@@ -2,6 +2,7 @@ package tui
 
 import (
 	"slices"
+	"strings"
 
 	"bela/live"
 )
@@ -12,6 +13,7 @@ type pane int
 const (
 	paneAll pane = iota
 	paneMatrix
+	paneLoad
 	paneNodes
 	paneComponents
 	paneLog
@@ -27,7 +29,12 @@ type viewport struct {
 	Held   []live.Note // the log as it stood when it was paused
 	New    int         // lines since then
 	Stops  int         // how often the run was asked to stop
-	Tall   int         // lines that the picture has at least, where they fit
+	Filter string      // words that lines of the log must hold
+	Typing bool        // the filter is being typed
+	Ask    question
+	Answer string // what came of the last question, until the next key
+	Steps  bool   // cells can be skipped
+	Tall   int    // lines that the picture has at least, where they fit
 }
 
 // pause holds the log as it stands, or lets it go on.
@@ -54,12 +61,24 @@ func (v *viewport) follow(log []live.Note) {
 	}
 }
 
-// log returns the lines that the log pane shows.
-func (v *viewport) log(live []live.Note) []live.Note {
+// log returns the lines that the log pane shows: those that hold every word of
+// the filter.
+func (v *viewport) log(now []live.Note) []live.Note {
 	if v.Paused {
-		return v.Held
+		now = v.Held
 	}
-	return live
+	words := strings.Fields(strings.ToLower(v.Filter))
+	if len(words) == 0 {
+		return now
+	}
+	var out []live.Note
+	for _, n := range now {
+		text := strings.ToLower(n.Text)
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) }) {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // turn gives the room to the next pane, or the one before.
