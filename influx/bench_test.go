@@ -1,13 +1,20 @@
 package influx
 
 import (
-	"fmt"
+	"bytes"
+	"compress/gzip"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	influxdb2 "github.com/influxdata/influxdb-client-go/v2"
 	"github.com/influxdata/influxdb-client-go/v2/api/write"
 
 	"bela/event"
+	"bela/influx/influxtest"
 )
 
 // benchSample is one second on a worker node.
@@ -38,19 +45,109 @@ func BenchmarkEncoder(b *testing.B) {
 
 // BenchmarkClientPoint makes BenchmarkEncoder's line with InfluxData's client.
 func BenchmarkClientPoint(b *testing.B) {
-	ev := benchSample()
-	d := ev.Data.(event.NodeSample)
-	tags := map[string]string{"experiment": "qos 1", "run": "r", "node": d.Node, "role": "master", "cell": "1", "repetition": "1", "attempt": "1"}
-	for _, dim := range fixtureCells()[0].Dimensions {
-		tags["dim_"+dim.Name] = fmt.Sprint(dim.Value)
-	}
+	tags, fields, at := benchPoint(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		p := write.NewPoint("bela_node", tags, map[string]any{
-			"t_s": d.T, "cpus": d.CPUs, "cpu_mcpu": d.CPU, "steal_mcpu": d.Steal, "memory_mib": d.Memory, "memory_total_mib": d.MemoryTotal,
-			"net_in_Bps": d.NetIn, "net_out_Bps": d.NetOut, "load1": d.Load1, "agent_cpu_mcpu": d.AgentCPU, "agent_memory_mib": d.AgentMemory,
-		}, ev.Time)
-		_ = write.PointToLineProtocol(p, time.Nanosecond)
+		_ = write.PointToLineProtocol(write.NewPoint("bela_node", tags, fields, at), time.Nanosecond)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "points/s")
+}
+
+// benchPoint is BenchmarkEncoder's point, as InfluxData's client takes it.
+func benchPoint(b *testing.B) (tags map[string]string, fields map[string]any, at time.Time) {
+	b.Helper()
+	e := NewEncoder("qos 1", "r")
+	var line []byte
+	for _, ev := range fixtureRun(1, steady) {
+		e.Append(nil, ev)
+	}
+	line = e.Append(line, benchSample())
+	p := influxtest.Parse(b, line)[0]
+	return p.Tags, p.Fields, time.Unix(0, p.Time)
+}
+
+// taker is a server that takes every write and counts the lines.
+func taker(b *testing.B) (url string, lines *atomic.Int64) {
+	b.Helper()
+	lines = new(atomic.Int64)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body io.Reader = r.Body
+		if r.Header.Get("Content-Encoding") == "gzip" {
+			zip, err := gzip.NewReader(body)
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+			body = zip
+		}
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := body.Read(buf)
+			lines.Add(int64(bytes.Count(buf[:n], []byte{'\n'})))
+			if err != nil {
+				break
+			}
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	b.Cleanup(server.Close)
+	return server.URL, lines
+}
+
+// BenchmarkDelivered encodes one node's seconds and sends them until the server
+// has them all. Read it beside BenchmarkClientDelivered.
+func BenchmarkDelivered(b *testing.B) {
+	url, lines := taker(b)
+	e := NewEncoder("qos 1", "r")
+	for _, ev := range fixtureRun(1, steady) {
+		e.Append(nil, ev)
+	}
+	ev := benchSample()
+	w, err := NewWriter(Config{URL: url, Bucket: "b"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var buf []byte
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		buf = e.Append(buf, ev)
+		if len(buf) >= chunkBytes {
+			if err := w.Send(b.Context(), buf); err != nil {
+				b.Fatal(err)
+			}
+			buf = buf[:0]
+		}
+	}
+	if err := w.Send(b.Context(), buf); err != nil {
+		b.Fatal(err)
+	}
+	wantStats(b, closeIn(b, w, time.Minute), int64(b.N), 0, 0)
+	b.StopTimer()
+	if n := lines.Load(); n != int64(b.N) {
+		b.Errorf("the server has %d lines of %d", n, b.N)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "points/s")
+}
+
+// BenchmarkClientDelivered is BenchmarkDelivered with InfluxData's client, with the
+// same batches and gzip. Its WriteAPI gives points up when a request fails, and
+// says so in a log only.
+func BenchmarkClientDelivered(b *testing.B) {
+	url, lines := taker(b)
+	tags, fields, at := benchPoint(b)
+	client := influxdb2.NewClientWithOptions(url, "", influxdb2.DefaultOptions().SetBatchSize(batchLines).SetUseGZip(true).SetPrecision(time.Nanosecond))
+	api := client.WriteAPI("o", "b")
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		api.WritePoint(write.NewPoint("bela_node", tags, fields, at))
+	}
+	api.Flush()
+	client.Close()
+	b.StopTimer()
+	if n := lines.Load(); n != int64(b.N) {
+		b.Logf("the server has %d lines of %d", n, b.N)
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "points/s")
 }

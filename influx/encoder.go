@@ -75,6 +75,9 @@ func (e *Encoder) Append(dst []byte, ev event.Event) []byte {
 		e.learn(d)
 	case event.CellStarted:
 		e.cells[d.Cell.Position] = e.cellTags(d.Cell)
+		e.cellStarted(&l, ev, &d.Cell)
+	case event.PhaseStarted:
+		e.phaseStarted(&l, ev, &d)
 	case event.NodeSample:
 		ev.Time = cmp.Or(d.At, ev.Time)
 		e.nodeSample(&l, ev, &d)

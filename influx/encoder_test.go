@@ -148,9 +148,9 @@ func TestCardinalityIsBounded(t *testing.T) {
 	}
 	short, long := count(2), count(60)
 	// Five attempts of cells, each with five nodes, four instances, one load,
-	// one summary, two summed instances and three drops; five nodes outside, and
-	// the start and the healing of one fault.
-	if want := 5*(5+4+1+1+2+3) + 5 + 2; short != want || long != want {
+	// one summary, two summed instances, three drops, and the marks of its start
+	// and of one phase; five nodes outside, and the start and the healing of one fault.
+	if want := 5*(5+4+1+1+2+3+2) + 5 + 2; short != want || long != want {
 		t.Errorf("%d series for 2 s a cell and %d for 60 s, want %d", short, long, want)
 	}
 }
@@ -208,7 +208,7 @@ func TestMissingNumbers(t *testing.T) {
 func TestOtherEventsGiveNoPoints(t *testing.T) {
 	e := NewEncoder("x", "r")
 	for _, d := range []event.Data{
-		nil, event.RunStarted{}, event.NodeState{}, event.CellStarted{}, event.PhaseStarted{}, event.Waiting{},
+		nil, event.RunStarted{}, event.NodeState{}, event.Waiting{},
 		event.ComponentState{}, event.Message{}, event.RunFinished{},
 	} {
 		if got := e.Append([]byte("kept"), event.Event{Data: d}); string(got) != "kept" {

@@ -70,6 +70,7 @@ func (f *fixture) add(d event.Data) {
 
 func (f *fixture) cell(c event.CellRef, seconds int, nodes []event.NodeRef) {
 	f.add(event.CellStarted{Cell: c})
+	f.add(event.PhaseStarted{Position: c.Position, Phase: event.PhaseMeasure, Limit: 300 * time.Second, Fixed: true})
 	fault := event.Fault{
 		Position: c.Position, Name: "far, away", Does: "slow", Target: "iot-1 ↔ worker-1", T: 0.125,
 		Measured: []string{"iot-1: round trip before: 0.1 ms"},

@@ -5,6 +5,7 @@ package influxtest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -216,6 +217,59 @@ func (s *Server) query(t testing.TB, q string) {
 	if resp.StatusCode != http.StatusOK || strings.Contains(body.String(), `"error"`) {
 		t.Fatalf("%s: %s: %s", q, resp.Status, body.String())
 	}
+}
+
+// Row is one row of an answer in InfluxQL: its series' tags, and its columns.
+type Row struct {
+	Tags   map[string]string
+	Values map[string]any // nil where the column has none
+}
+
+// Rows asks a database in InfluxQL, as Grafana does.
+func (s *Server) Rows(t testing.TB, database, q string) ([]Row, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/query?"+url.Values{"db": {database}, "epoch": {"ms"}, "q": {q}}.Encode(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }() // it is read to its end
+	var answer struct {
+		Error   string
+		Results []struct {
+			Error  string
+			Series []struct {
+				Tags    map[string]string
+				Columns []string
+				Values  [][]any
+			}
+		}
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	var rows []Row
+	for _, r := range answer.Results {
+		answer.Error += r.Error
+		for _, series := range r.Series {
+			for _, values := range series.Values {
+				row := Row{Tags: series.Tags, Values: map[string]any{}}
+				for i, c := range series.Columns {
+					row.Values[c] = values[i]
+				}
+				rows = append(rows, row)
+			}
+		}
+	}
+	if answer.Error != "" {
+		return nil, errors.New(answer.Error)
+	}
+	return rows, nil
 }
 
 // Value is what tells one number in a database: its series, field and time.
