@@ -70,7 +70,10 @@ type componentSpec struct {
 	portAt    hcl.Range
 	portsAt   hcl.Range
 	linkAt    map[string]hcl.Range
-	whole     bool // read without mistakes
+	// codecFixed says that the file gives the codec.
+	codecFixed bool
+	codecAt    hcl.Range
+	whole      bool // read without mistakes
 }
 
 // componentNames checks the labels; the blocks themselves are read per cell.
@@ -233,7 +236,7 @@ func (l *loader) componentLinks(r *reader, c *componentSpec) {
 func (l *loader) bridgeSettings(r *reader, c *componentSpec) {
 	c.Codec, c.Queue, c.Timeout = defaultCodec, defaultQueue, defaultTimeout
 	if codec, ok := r.choice("codec", "json", "msgpack", "protobuf", "raw"); ok {
-		c.Codec = codec
+		c.Codec, c.codecFixed, c.codecAt = codec, true, r.at("codec")
 	}
 	if queue, ok := r.whole("queue", 1, maxQueue); ok {
 		c.Queue = int(queue)

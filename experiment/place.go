@@ -31,6 +31,7 @@ func (l *loader) place(specs []*componentSpec) []Component {
 	for _, spec := range active {
 		components[spec.Name].Links = l.links(spec, active)
 	}
+	l.codecs(active, components)
 	ordered := l.startingOrder(active, components)
 	l.ports(active, components)
 	if len(l.m.list) > before {
@@ -96,6 +97,36 @@ func (l *loader) links(spec *componentSpec, active []*componentSpec) map[string]
 		return nil
 	}
 	return links
+}
+
+// codecs has each hub read what the gateways before it write: a hub that says
+// nothing of it takes theirs, and one that says something else could not read a
+// message.
+func (l *loader) codecs(active []*componentSpec, components map[string]*Component) {
+	for _, hub := range active {
+		if hub.Kind != KindHub {
+			continue
+		}
+		var before *componentSpec
+		for _, g := range active {
+			if g.Kind != KindGateway || components[g.Name].Links["stan"] != components[hub.Name].Links["stan"] {
+				continue
+			}
+			if before != nil && before.Codec != g.Codec {
+				l.m.error(g.header, fmt.Sprintf("component %q writes %s and component %q writes %s, and component %q can read one of them",
+					before.Name, before.Codec, g.Name, g.Codec, hub.Name), "give both the same codec")
+			}
+			before = g
+		}
+		switch {
+		case before == nil || before.Codec == hub.Codec:
+		case hub.codecFixed:
+			l.m.error(hub.codecAt, fmt.Sprintf("component %q reads %s, and component %q writes %s", hub.Name, hub.Codec, before.Name, before.Codec),
+				"leave codec out here: a hub reads what the gateways write")
+		default:
+			components[hub.Name].Codec = before.Codec
+		}
+	}
 }
 
 // fillLink takes the only component that fits.

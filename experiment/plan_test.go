@@ -479,3 +479,21 @@ func TestRefused(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) { refused(t, test.src, experiment.Inputs{}, test.want) })
 	}
 }
+
+// A hub that reads another codec than the gateways write drops every message,
+// and the run tells of it only when nothing arrives.
+func TestHubReadsWhatGatewaysWrite(t *testing.T) {
+	withCodecs := func(gateway, hub string) string {
+		src := strings.Replace(basic, "instances = 2", "instances = 2\ncodec = \""+gateway+"\"", 1)
+		if hub != "" {
+			src = strings.Replace(src, "uses = platform.hub", "uses = platform.hub\ncodec = \""+hub+"\"", 1)
+		}
+		return src
+	}
+	p := mustLoad(t, withCodecs("msgpack", ""), experiment.Inputs{}).Plan()
+	if hub := component(t, p.Cells[0], "hub"); hub.Codec != "msgpack" {
+		t.Errorf("a hub that says nothing reads %s", hub.Codec)
+	}
+	refused(t, withCodecs("msgpack", "json"), experiment.Inputs{}, `component "hub" reads json, and component "gateway" writes msgpack`)
+	mustLoad(t, withCodecs("raw", "raw"), experiment.Inputs{})
+}
