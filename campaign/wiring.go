@@ -178,11 +178,20 @@ func (w wiring) devices() map[string]protocol.DevicesSpec {
 			Brokers: w.addresses(d.Via), User: w.user, Password: w.password,
 			Bind: loopbackOnly(w.address(share.Node)),
 			QoS:  d.QoS, Rate: d.Rate, Arrivals: string(d.Arrivals), On: d.On, Off: d.Off,
-			Topic: d.Topic, Payload: d.PayloadSize, Template: d.PayloadTemplate,
+			Topic: d.Topic, Payload: d.PayloadSize, Template: d.PayloadTemplate, Sensors: sensors(d.Sensors),
 			Ramp: d.Ramp, Seed: w.seed, AckTimeout: ackTimeout,
 		}
 	}
 	return all
+}
+
+// sensors are a device's, as its agent takes them.
+func sensors(all []experiment.Sensor) []protocol.Sensor {
+	var out []protocol.Sensor
+	for _, s := range all {
+		out = append(out, protocol.Sensor(s))
+	}
+	return out
 }
 
 // customers are the agents' shares of the customers, by node.

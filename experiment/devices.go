@@ -187,7 +187,21 @@ func (l *loader) payload(r *reader, d *devicesSpec) {
 		d.PayloadSize = int(n)
 	}
 	template, ok := r.text("template", maxPayload)
+	d.Sensors = l.sensors(r)
 	r.finish()
+	switch need := room(d.Sensors); {
+	case len(d.Sensors) == 0:
+	case ok:
+		r.wrong("sensors", "a payload has a template or sensors, not both")
+	case !r.has("size"):
+		d.PayloadSize = 0
+		if need > maxPayload {
+			r.wrong("sensors", fmt.Sprintf("a message of these may have %s bytes", grouped(int64(need))), fmt.Sprintf("legal: %s", grouped(maxPayload)))
+		}
+	case need > d.PayloadSize:
+		r.wrong("sensors", fmt.Sprintf("a message of these may have %s bytes, and size is %s", grouped(int64(need)), grouped(int64(d.PayloadSize))),
+			"raise size, or leave it out: a message is then as long as its readings are")
+	}
 	if ok {
 		d.PayloadTemplate = template
 		l.checkTemplate(r, template, d.PayloadSize)

@@ -181,11 +181,14 @@ type Devices struct {
 	Off      time.Duration `json:"off,omitempty"` // onoff: length of the pause
 	// Topic is a template: {device}, {customer}, {node}.
 	Topic string `json:"topic"`
-	// PayloadSize is the encoded payload's length in bytes.
+	// PayloadSize is the encoded payload's length in bytes; 0 is as long as the
+	// readings of Sensors are.
 	PayloadSize int `json:"payload_size_bytes"`
 	// PayloadTemplate, where given, is JSON with {device}, {seq}, {value} …;
 	// empty is the built-in sensor reading.
 	PayloadTemplate string `json:"payload_template,omitempty"`
+	// Sensors are what each device reads; none is the built-in reading.
+	Sensors []Sensor `json:"sensors,omitempty"`
 	// Ramp is how long connecting all devices is spread over.
 	Ramp time.Duration `json:"ramp"`
 	// Late is how old a delivery may be and still count as delivered; 0 is no bound.

@@ -142,9 +142,11 @@ func (f *Fleet) check() error {
 		return err
 	}
 	var err error
-	f.builder, err = payload.NewBuilder(payload.Options{
-		Seed: s.Seed, Size: s.Payload, Template: s.Template, Customers: s.Customers,
-	})
+	o := payload.Options{Seed: s.Seed, Size: s.Payload, Template: s.Template, Customers: s.Customers}
+	for _, sensor := range s.Sensors {
+		o.Sensors = append(o.Sensors, payload.Sensor(sensor))
+	}
+	f.builder, err = payload.NewBuilder(o)
 	return err
 }
 

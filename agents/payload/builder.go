@@ -2,6 +2,7 @@ package payload
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -19,6 +20,9 @@ type Options struct {
 	// {value} and {time} in it, to which the envelope's field and the padding are
 	// added. Empty is the built-in reading of several sensors.
 	Template string
+	// Sensors, where given, are what each device reads instead. Size may then be 0:
+	// a payload is as long as its readings are.
+	Sensors []Sensor
 	// Customers is how many there are; device d belongs to customer d mod it.
 	Customers int
 }
@@ -33,7 +37,10 @@ type Builder struct {
 	sensors   int    // of the built-in reading
 	named     bool   // the built-in reading has room for the device's name
 	parts     []part // of the template; nil for the built-in reading
-	pad       []byte
+
+	model       []modelPart // of the sensors given; nil for none
+	sensorModel []Sensor
+	pad         []byte
 }
 
 const (
@@ -45,18 +52,26 @@ const (
 // NewBuilder checks the options; the error names the size that is needed where
 // it is too small.
 func NewBuilder(o Options) (*Builder, error) {
-	if o.Size < MinSize || o.Size > MaxSize {
+	natural := o.Size == 0 && len(o.Sensors) > 0
+	if !natural && (o.Size < MinSize || o.Size > MaxSize) {
 		return nil, fmt.Errorf("payload size %d bytes: want %d to %d", o.Size, MinSize, MaxSize)
 	}
 	b := &Builder{seed: uint64(o.Seed), size: o.Size, customers: uint32(max(o.Customers, 1))}
-	if o.Template != "" {
+	switch {
+	case len(o.Sensors) > 0 && o.Template != "":
+		return nil, errors.New("payload: a template or sensors, not both")
+	case len(o.Sensors) > 0:
+		if err := b.useModel(o.Sensors); err != nil {
+			return nil, fmt.Errorf("payload sensors: %w", err)
+		}
+	case o.Template != "":
 		if err := b.useTemplate(o.Template); err != nil {
 			return nil, fmt.Errorf("payload template: %w", err)
 		}
-	} else {
+	default:
 		b.fit()
 	}
-	b.pad = padding(b.seed, o.Size-MinSize)
+	b.pad = padding(b.seed, max(o.Size-MinSize, 0))
 	return b, nil
 }
 
@@ -67,10 +82,16 @@ func (b *Builder) Append(dst []byte, e Envelope) []byte {
 	dst = append(dst, prefix...)
 	dst = appendEnvelope(dst, e)
 	dst = append(dst, '"')
-	if b.parts != nil {
+	switch {
+	case b.model != nil:
+		dst = b.appendModel(dst, e)
+	case b.parts != nil:
 		dst = b.appendTemplate(dst, e)
-	} else {
+	default:
 		dst = b.appendReading(dst, e)
+	}
+	if b.size == 0 {
+		return append(dst, '}')
 	}
 	rest := b.size - (len(dst) - start) - len(`}`)
 	if rest >= padMin {

@@ -232,6 +232,7 @@ type DevicesSpec struct {
 	Topic     string        `json:"topic"`
 	Payload   int           `json:"payload_size_bytes"`
 	Template  string        `json:"payload_template,omitempty"`
+	Sensors   []Sensor      `json:"sensors,omitempty"`
 	Ramp      time.Duration `json:"ramp"`
 	Seed      int64         `json:"seed"`
 	// AckTimeout is how long an acknowledgement is waited for before the
