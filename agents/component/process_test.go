@@ -333,6 +333,20 @@ func TestRestartPolicy(t *testing.T) {
 	}
 }
 
+// A limit below what a process needs to start must be told as that, not as a
+// process that died for no reason.
+func TestLimitBelowWhatItNeedsToStart(t *testing.T) {
+	b := newBench(t, true)
+	spec := b.shell("x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo up")
+	spec.ReadyLog, spec.LimitMemory = "^up$", 64<<20
+	_, err := b.Start(t.Context(), spec)
+	var e *protocol.Error
+	if !errors.As(err, &e) || e.Code != "component_failed" || !strings.Contains(e.Text, "p-1 was not ready yet") ||
+		!strings.Contains(e.Text, "memory limit of 64 MiB") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // A policy that counts failures must leave alone a process that is done, and
 // stopping a cell must not race with a restart.
 func TestRestartsThatMustNotBe(t *testing.T) {
