@@ -303,12 +303,12 @@ func (x expectation) outcome(m *mistakes, s *scope, metrics map[string]float64) 
 		o.Message = "the condition does not come to true or false with these values"
 		return o
 	}
+	o.Message = x.explain(s)
 	if v.True() {
 		o.Status, o.Held = Held, true
 		return o
 	}
 	o.Status = Failed
-	o.Message = x.explain(s)
 	if x.message != nil {
 		if text, _, ok := m.eval(x.message, s); ok {
 			o.Message = toText(text)

@@ -31,9 +31,9 @@ func TestExpect(t *testing.T) {
 		status     experiment.Status
 		message    string
 	}{
-		{"true", "cell.devices > 500 || dropped == 0", 1, all, experiment.Held, ""},
+		{"true", "cell.devices > 500 || dropped == 0", 1, all, experiment.Held, "dropped = 0, cell.devices = 100"},
 		{"false", "cell.devices > 500 || dropped == 0", 1, with("dropped", 3), experiment.Failed, "dropped = 3, cell.devices = 100"},
-		{"out of its range", "cell.devices > 500 || dropped == 0", 3, with("dropped", 3), experiment.Held, ""},
+		{"out of its range", "cell.devices > 500 || dropped == 0", 3, with("dropped", 3), experiment.Held, "dropped = 3, cell.devices = 1000"},
 		{"absent", "dropped == 0", 0, without("dropped"), experiment.Unknown, "not measured: dropped"},
 		{"not a number", "dropped == 0", 0, with("dropped", math.NaN()), experiment.Unknown, "not measured: dropped"},
 		{"infinite", "dropped == 0", 0, with("dropped", math.Inf(1)), experiment.Unknown, "not measured: dropped"},
@@ -41,9 +41,9 @@ func TestExpect(t *testing.T) {
 		{"unequal to what is absent", "dropped != 5", 0, without("dropped"), experiment.Unknown, "not measured: dropped"},
 		{"a component", "component.gateway.cpu_mcpu_mean < 200", 0, all, experiment.Failed, "component.gateway.cpu_mcpu_mean = 250"},
 		{"a component's absent", "component.hub.restarts == 0", 0, all, experiment.Unknown, "not measured: component.hub.restarts"},
-		{"by index", `component["gateway"]["cpu_mcpu_mean"] < 300`, 0, all, experiment.Held, ""},
-		{"number and repetition", "cell.number == 3 && cell.repetition == 1", 2, all, experiment.Held, ""},
-		{"locals and variables", "latency_p99_ms < local.bound * var.factor", 0, all, experiment.Held, ""},
+		{"by index", `component["gateway"]["cpu_mcpu_mean"] < 300`, 0, all, experiment.Held, "component.gateway.cpu_mcpu_mean = 250"},
+		{"number and repetition", "cell.number == 3 && cell.repetition == 1", 2, all, experiment.Held, "cell.number = 3, cell.repetition = 1"},
+		{"locals and variables", "latency_p99_ms < local.bound * var.factor", 0, all, experiment.Held, "latency_p99_ms = 12"},
 		{"per message", "dropped / published <= 0.001", 0, with("dropped", 1), experiment.Failed, "dropped = 1, published = 100"},
 	}
 	for _, test := range tests {
@@ -86,7 +86,7 @@ expect "last" {
 	for _, o := range got {
 		parts = append(parts, fmt.Sprintf("%s: %s %s", o.Name, o.Status, o.Message))
 	}
-	want := []string{"own words: failed 7 of 100 lost", "lookup: unknown the condition does not come to true or false with these values", "last: held "}
+	want := []string{"own words: failed 7 of 100 lost", "lookup: unknown the condition does not come to true or false with these values", "last: held published = 100"}
 	if fmt.Sprint(parts) != fmt.Sprint(want) {
 		t.Errorf("got  %q\nwant %q", parts, want)
 	}

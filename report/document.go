@@ -40,7 +40,6 @@ type document struct {
 	CPU      table
 	Memory   table
 	Sections []section
-	Chart    *chart
 	Dir      string
 }
 
@@ -88,6 +87,13 @@ type field struct {
 	Tone tone
 }
 
+// The sections that the page of a run shows first.
+const (
+	reasonsTitle  = "Why cells are not valid"
+	expectedTitle = "Expectations"
+	absentTitle   = "Not measured"
+)
+
 // missing stands for a number that was not taken.
 const missing = "–"
 
@@ -102,7 +108,6 @@ func newDocument(run *store.Reader, o Options) document {
 		Hops:     hopTables(run),
 		Use:      useTable(run),
 		Limits:   limitsTable(run),
-		Chart:    newChart(run),
 		Dir:      run.Dir,
 	}
 	if len(d.Use.Rows) == 0 || o.Instances {
@@ -346,7 +351,7 @@ func componentTables(run *store.Reader, instances bool) (cpu, memory table) {
 }
 
 func reasons(run *store.Reader) section {
-	s := section{Title: "Why cells are not valid"}
+	s := section{Title: reasonsTitle}
 	for _, c := range run.Cells {
 		for _, r := range c.Reasons {
 			s.Items = append(s.Items, item{Tone: verdictTone(r.Verdict), Text: fmt.Sprintf("cell %s %s: %s", label(run, c.Number, c.Repetition), clean(string(r.Verdict)), clean(r.Text))})
@@ -359,7 +364,7 @@ func reasons(run *store.Reader) section {
 }
 
 func expectations(run *store.Reader) section {
-	s := section{Title: "Expectations"}
+	s := section{Title: expectedTitle}
 	names := slices.Clone(run.Plan.Expectations)
 	for _, c := range run.Cells {
 		for _, o := range c.Outcomes {
@@ -478,7 +483,7 @@ func remarks(run *store.Reader) section {
 }
 
 func absent(run *store.Reader) section {
-	s := section{Title: "Not measured"}
+	s := section{Title: absentTitle}
 	for _, m := range run.Missing() {
 		text := "cell " + label(run, m.Number, m.Repetition)
 		var at []string

@@ -226,10 +226,10 @@ func TestHTMLIsSelfContained(t *testing.T) {
 	}
 	b, err := os.ReadFile(path)
 	must(t, err)
-	if found := regexp.MustCompile(`(?i)(src|href)\s*=|@import|url\(|https?:`).Find(b); found != nil {
+	if found := regexp.MustCompile(`(?i)(src|href)\s*=|@import|url\([^#]|https?:`).Find(b); found != nil {
 		t.Errorf("it refers to something else: %s", found)
 	}
-	if !bytes.Contains(b, []byte("prefers-color-scheme: dark")) || !bytes.Contains(b, []byte("<polyline")) || bytes.Contains(b, []byte("ZgotmplZ")) {
+	if !bytes.Contains(b, []byte("prefers-color-scheme: dark")) || !bytes.Contains(b, []byte(`<path class="l c0"`)) || bytes.Contains(b, []byte("ZgotmplZ")) {
 		t.Error("it has no dark form, no chart, or values that the template refused")
 	}
 	d := xml.NewDecoder(bytes.NewReader(bytes.Replace(b, []byte("<!doctype html>"), nil, 1)))
@@ -244,27 +244,21 @@ func TestHTMLIsSelfContained(t *testing.T) {
 }
 
 // The chart must put larger latencies higher and leave out what is not fit to use.
-func TestChart(t *testing.T) {
+func TestLatencyPlot(t *testing.T) {
 	run := wideRun.store(t)
-	c := newChart(run)
-	if c == nil || len(c.X) != 4 || c.X[0].Text != "1" || c.X[3].Text != "1000" || len(c.Lines) != 4 {
+	s, ok := newSheet(run)
+	c := s.latency()
+	if !ok || len(c.X.Ticks) != 4 || c.X.Ticks[0].Text != "1" || c.X.Ticks[3].Text != "1000" || len(c.Lines) != 4 {
 		t.Fatalf("%+v", c)
 	}
-	if c.Excluded != 2 {
-		t.Errorf("%d cells left out, want the invalid one in both repetitions", c.Excluded)
+	if !strings.Contains(c.Note, "left out: 2") {
+		t.Errorf("%q does not say that the invalid cell is left out in both repetitions", c.Note)
 	}
-	for _, line := range c.Lines {
-		for _, d := range line.Dots {
-			if d.X < c.Left || d.X > c.Right || d.Y < c.Top || d.Y > c.Bottom {
-				t.Errorf("%s is drawn outside: %+v", line.Name, d)
-			}
-		}
+	first, last := c.Lines[0].Points[0], c.Lines[0].Points[len(c.Lines[0].Points)-1]
+	if first.X != 0 || last.X != 3 || first.Y >= last.Y {
+		t.Errorf("1 device at %+v, 1000 devices at %+v", first, last)
 	}
-	first, second := c.Lines[0].Dots[0], c.Lines[0].Dots[len(c.Lines[0].Dots)-1]
-	if first.Y <= second.Y {
-		t.Errorf("1 device at height %g, 1000 devices at %g", first.Y, second.Y)
-	}
-	if one := (fixture{repetitions: 1, devices: []float64{5}}).store(t); newChart(one) != nil {
+	if _, ok := newSheet((fixture{repetitions: 1, devices: []float64{5}}).store(t)); ok {
 		t.Error("a chart of one point")
 	}
 }
