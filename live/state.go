@@ -380,7 +380,7 @@ func (s *State) Done() int {
 func (s *State) Remaining() (time.Duration, bool) {
 	var took, planned time.Duration
 	for _, c := range s.Cells {
-		if c.Status > Running && c.Took > 0 && c.Ref.Expected > 0 {
+		if c.Status > Running && c.Status != Skipped && c.Took > 0 && c.Ref.Expected > 0 {
 			took += c.Took
 			planned += c.Ref.Expected
 		}
