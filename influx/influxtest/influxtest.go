@@ -128,14 +128,23 @@ func (s *Server) Start(t testing.TB) {
 	s.cmd = exec.Command(s.binary, "run", "-config", filepath.Join(s.dir, "influxd.conf"))
 	s.cmd.Env = append(os.Environ(), "HOME="+s.dir)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	if err := s.cmd.Start(); err != nil {
+	// The kernel kills the server with the thread that forked it, which is kept
+	// until then: it cannot outlive the tests, however they end.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	s.exited = make(chan struct{})
+	started := make(chan error)
+	go func(cmd *exec.Cmd, exited chan struct{}) {
+		runtime.LockOSThread()
+		defer close(exited)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // its output says why
+		}
+	}(s.cmd, s.exited)
+	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
-	s.exited = make(chan struct{})
-	go func(cmd *exec.Cmd, exited chan struct{}) {
-		defer close(exited)
-		_ = cmd.Wait() // its output says why
-	}(s.cmd, s.exited)
 	s.awaitReady(t)
 }
 
