@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -164,14 +165,21 @@ func firstLine(out, want string) string {
 }
 
 // writeDrillTable puts the table into the page, between its marks.
-func writeDrillTable(t *testing.T, path string, cases []mishap, rows map[string]drillRow) {
+func writeDrillTable(t *testing.T, path, commit string, cases []mishap, rows map[string]drillRow) {
 	t.Helper()
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "Measured on %s, commit %s, with `make drills`: %s.\n\n", time.Now().UTC().Format("2006-01-02"), commitHere(), machineHere(t))
+	fmt.Fprintf(&b, "Measured on %s, commit %s, with `make drills`: %s.\n\n", time.Now().UTC().Format("2006-01-02"), commit, machineHere(t))
 	b.WriteString("| what happens | noticed after | whole again after | lost | status | what the user sees first |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, m := range cases {
-		r := rows[m.name]
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %d | `%s` |\n", m.name, told(r.noticed), told(r.back), r.loss, r.status, cell(r.says))
+		r, ran := rows[m.name]
+		if !ran { // only some were asked for
+			continue
+		}
+		status := strconv.Itoa(int(r.status))
+		if r.status < 0 {
+			status = "killed"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | `%s` |\n", m.name, told(r.noticed), told(r.back), r.loss, status, cell(r.says))
 	}
 	const begin, end = "<!-- drills -->\n", "<!-- /drills -->\n"
 	page, err := os.ReadFile(path)

@@ -32,11 +32,12 @@ func TestDrills(t *testing.T) {
 	earnest := os.Getenv("BELA_DRILL") != ""
 	const side = 4 // beds at once
 	var (
-		all   sync.WaitGroup
-		slots = make(chan struct{}, side)
-		mu    sync.Mutex
-		rows  = make(map[string]drillRow)
-		cases = mishaps(earnest)
+		all    sync.WaitGroup
+		slots  = make(chan struct{}, side)
+		mu     sync.Mutex
+		rows   = make(map[string]drillRow)
+		cases  = mishaps(earnest)
+		commit = commitHere()
 	)
 	for _, m := range cases {
 		if !earnest && !m.short {
@@ -55,7 +56,7 @@ func TestDrills(t *testing.T) {
 	}
 	all.Wait()
 	if path := os.Getenv("BELA_DRILL_TABLE"); path != "" && !t.Failed() {
-		writeDrillTable(t, path, cases, rows)
+		writeDrillTable(t, path, commit, cases, rows)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"os"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -182,6 +183,16 @@ func TestEveryNodeIsAsBefore(t *testing.T) {
 			r.clean(t)
 			return r
 		},
+		"the controller is killed, then by hand": func(t *testing.T) *bedRun {
+			r := startOnBed(t, long...)
+			r.measuring(t)
+			r.interrupt(t, syscall.SIGKILL)
+			r.ended(t)
+			for _, n := range r.bed.Nodes() {
+				byHand(t, n)
+			}
+			return r
+		},
 		"agent, guard and controller are killed, then clean": func(t *testing.T) *bedRun {
 			r := startOnBed(t, long...)
 			r.measuring(t)
@@ -206,6 +217,41 @@ func TestEveryNodeIsAsBefore(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// byHand types what docs/operations.md says on a node, line by line: who has no
+// bela any more must be able to put a machine back.
+func byHand(t *testing.T, n *netns.Node) {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(page), "```sh\nD=$HOME/.bela-worker-1\n")
+	block, _, closed := strings.Cut(rest, "```")
+	if !ok || !closed {
+		t.Fatal("the page does not say any more what to type on worker-1")
+	}
+	home := "D=$HOME/.bela-" + n.Name() + "\n"
+	for line := range strings.Lines(block) {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		out, err := n.Run(ctx, "bash", "-c", home+line)
+		// The agent takes a moment to stop its components, as who types does.
+		for strings.HasPrefix(line, "kill ") && err == nil && ctx.Err() == nil {
+			if left, _ := n.Run(ctx, "bash", "-c", home+`grep -lzxF "BELA_DIR=$D" /proc/[0-9]*/environ`); left == "" {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		cancel()
+		found := strings.HasPrefix(line, "grep ") // finds nothing, and says so
+		if err != nil && !found && !strings.Contains(line, "rmdir") { // of what is gone already
+			t.Errorf("node %s: %s%v: %s", n.Name(), line, err, out)
+		}
+		if found && out != "" {
+			t.Errorf("node %s: these outlive the agent: %s", n.Name(), out)
+		}
+	}
 }
 
 // lookout is output that can be read while it is written.

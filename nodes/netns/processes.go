@@ -115,10 +115,11 @@ func (n *Node) Signal(text string, signal syscall.Signal) error {
 // machine that loses its power. What it wrote is lost: its disk is memory.
 func (n *Node) Crash() {
 	// The link goes first: the kernel would else say goodbye for dying processes,
-	// and refuse connections until it has taken the node's network away.
+	// refuse connections until it has taken the node's network away, and keep the
+	// link until the last connection has timed out.
 	ctx, cancel := context.WithTimeout(context.Background(), crashTime)
 	defer cancel()
-	_ = n.bed.sw.ip(ctx, "link set "+n.portName()+" down\n") // it may be gone already
+	_ = n.bed.sw.ip(ctx, "link del "+n.portName()+"\n") // it may be gone already
 	n.holder.end()
 }
 
