@@ -244,7 +244,7 @@ func byHand(t *testing.T, n *netns.Node) {
 			time.Sleep(50 * time.Millisecond)
 		}
 		cancel()
-		found := strings.HasPrefix(line, "grep ") // finds nothing, and says so
+		found := strings.HasPrefix(line, "grep ")                     // finds nothing, and says so
 		if err != nil && !found && !strings.Contains(line, "rmdir") { // of what is gone already
 			t.Errorf("node %s: %s%v: %s", n.Name(), line, err, out)
 		}
