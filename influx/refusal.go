@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 	"unicode/utf8"
 )
@@ -133,14 +134,29 @@ func (r *refusal) Error() string {
 	return status + ": " + r.message
 }
 
+// ofDisk says that the server could not write to its disk. InfluxDB 1.8 words that
+// as a partial write with status 400, and tells it from one that the points are
+// to blame for by nothing but the words of the system's error.
+func (r *refusal) ofDisk() bool {
+	for _, e := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EROFS, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if strings.Contains(r.message, e.Error()) {
+			return true
+		}
+	}
+	return false
+}
+
 // transient says that the same request may succeed later.
 func (r *refusal) transient() bool {
-	return r.status == http.StatusTooManyRequests || r.status == http.StatusRequestTimeout || r.status >= 500
+	return r.ofDisk() || r.status == http.StatusTooManyRequests || r.status == http.StatusRequestTimeout || r.status >= 500
 }
 
 // ofPoints says that the points are refused, and not whoever sends them: sent
 // again they would be refused again.
 func (r *refusal) ofPoints() bool {
+	if r.ofDisk() {
+		return false
+	}
 	switch r.status {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
 		return true
@@ -161,6 +177,8 @@ func (r *refusal) key() string { return strconv.Itoa(r.status) }
 // next is the next step.
 func (r *refusal) next() string {
 	switch {
+	case r.ofDisk():
+		return "see to the server's disk, then start the server again"
 	case r.status == http.StatusUnauthorized || r.status == http.StatusForbidden:
 		return "check token, and that it may write to the bucket"
 	case r.status == http.StatusNotFound:

@@ -64,7 +64,18 @@ func find(t testing.TB) string {
 // and an administrator where auth is true, and stops it when the test ends.
 func Start(t testing.TB, auth bool, databases ...string) *Server {
 	t.Helper()
-	s := &Server{binary: find(t), dir: t.TempDir()}
+	return start(t, t.TempDir(), auth, databases...)
+}
+
+// StartIn is Start with all data below a directory that is there.
+func StartIn(t testing.TB, dir string, databases ...string) *Server {
+	t.Helper()
+	return start(t, dir, false, databases...)
+}
+
+func start(t testing.TB, dir string, auth bool, databases ...string) *Server {
+	t.Helper()
+	s := &Server{binary: find(t), dir: dir}
 	s.configure(t, auth)
 	s.Start(t)
 	t.Cleanup(func() { s.Stop(t) })
