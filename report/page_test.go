@@ -1,10 +1,12 @@
 package report
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"bela/report/chromiumtest"
@@ -69,6 +71,24 @@ func TestReportInBrowser(t *testing.T) {
 		run = opened(t, dir)
 	}
 	inBrowser(t, "report", func(w io.Writer) error { return HTML(w, run, Options{}) }, 12)
+}
+
+// A comparison is shown to those who were not there: the same must hold of it.
+// The change that was planted must be on the page.
+func TestComparisonInBrowser(t *testing.T) {
+	t.Parallel()
+	a, b := ordinary("a").side(t), planted().side(t)
+	b.Name += hostile
+	c := compared(t, a, b, DefaultMetrics()...)
+	var out bytes.Buffer
+	must(t, CompareHTML(&out, []Comparison{c}))
+	if strings.Contains(out.String(), "<script") || strings.ContainsAny(out.String(), "\x1b\r\u202e") {
+		t.Error("the page holds foreign markup or control characters")
+	}
+	if !strings.Contains(out.String(), "higher: worse") || strings.Count(out.String(), `<svg class="chart"`) < 3 {
+		t.Error("the page does not show what was planted")
+	}
+	inBrowser(t, "comparison", func(w io.Writer) error { return CompareHTML(w, []Comparison{c}) }, 12)
 }
 
 func opened(t *testing.T, dir string) *store.Reader {

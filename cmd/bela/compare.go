@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -19,7 +21,8 @@ func runCompare(_ context.Context, a *app, args []string) error {
 	f := a.flags("compare", "RUN RUN…")
 	results := f.String("results", "results", "look for runs below this `DIR`")
 	metrics := f.String("metrics", "", "compare these `METRICS`, columns of cells.csv and components.csv, or all; else "+strings.Join(report.DefaultMetrics(), ",")+", or what published figures have")
-	format := f.String("format", "text", "text|markdown|json")
+	format := f.String("format", "text", "text|markdown|json|html")
+	file := f.String("o", "", "write to this `FILE` instead of to the terminal")
 	force := f.Bool("force", false, "compare also where load, measured length or testbed differ")
 	rest, err := f.parse(args, 1, mostRuns)
 	if err != nil {
@@ -28,8 +31,8 @@ func runCompare(_ context.Context, a *app, args []string) error {
 	if len(rest) < 2 {
 		return usageError("compare needs two runs or more: usage: bela compare [FLAGS] RUN RUN…; the first is the base")
 	}
-	if !slices.Contains([]string{"text", "markdown", "json"}, *format) {
-		return usageError("compare -format %q: text, markdown and json are known", *format)
+	if !slices.Contains([]string{"text", "markdown", "json", "html"}, *format) {
+		return usageError("compare -format %q: text, markdown, json and html are known", *format)
 	}
 	names, err := metricNames(*metrics)
 	if err != nil {
@@ -42,17 +45,33 @@ func runCompare(_ context.Context, a *app, args []string) error {
 	if err := refused(cs); err != nil && !*force {
 		return &statusError{statusUsage, err}
 	}
-	switch *format {
+	if *file == "" {
+		return writeComparison(a.out, *format, cs, a.reportOptions())
+	}
+	var b bytes.Buffer
+	if err := writeComparison(&b, *format, cs, report.Options{}); err != nil {
+		return err
+	}
+	if err := store.WriteFile(*file, b.Bytes()); err != nil {
+		return &statusError{statusUsage, fmt.Errorf("compare -o %s: %w", *file, err)}
+	}
+	return nil
+}
+
+func writeComparison(w io.Writer, format string, cs []report.Comparison, o report.Options) error {
+	switch format {
 	case "markdown":
-		return report.CompareMarkdown(a.out, cs)
+		return report.CompareMarkdown(w, cs)
+	case "html":
+		return report.CompareHTML(w, cs)
 	case "json":
 		b, err := report.CompareJSON(cs)
 		if err == nil {
-			_, err = a.out.Write(b)
+			_, err = w.Write(b)
 		}
 		return err
 	}
-	return report.CompareText(a.out, cs, a.reportOptions())
+	return report.CompareText(w, cs, o)
 }
 
 // compare holds every other run against the first. Without metrics asked for
