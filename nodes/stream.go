@@ -60,6 +60,7 @@ type stream struct {
 
 	mu     sync.Mutex
 	closed bool
+	input  sync.Mutex // ssh's own end of an input takes no write beside it
 }
 
 func (s *stream) start(ctx context.Context, line string) (err error) {
@@ -94,7 +95,7 @@ func (s *stream) Read(p []byte) (int, error) {
 
 // Write writes to the command's standard input.
 func (s *stream) Write(p []byte) (int, error) {
-	k, err := s.in.Write(p)
+	k, err := s.write(p)
 	if err != nil {
 		if end := s.end(err); !errors.Is(end, io.EOF) {
 			return k, end
@@ -102,6 +103,15 @@ func (s *stream) Write(p []byte) (int, error) {
 		return k, s.node.fail(CommandFailed, fmt.Errorf("%s: it has ended: %w", s.what, io.ErrClosedPipe), "", false)
 	}
 	return k, nil
+}
+
+func (s *stream) write(p []byte) (int, error) {
+	s.input.Lock()
+	defer s.input.Unlock()
+	if s.isClosed() {
+		return 0, io.ErrClosedPipe
+	}
+	return s.in.Write(p)
 }
 
 // end says why there is no more to read or write. A command may have closed
@@ -135,9 +145,11 @@ func (s *stream) Close() error {
 	if !again {
 		// Both may block on a link that is stuck; its end frees them.
 		go func() {
+			s.input.Lock()
+			defer s.input.Unlock()
 			_ = s.in.Close()
-			_, _ = io.Copy(io.Discard, s.out) // a command that waits to write would not end
 		}()
+		go func() { _, _ = io.Copy(io.Discard, s.out) }() // a command that waits to write would not end
 	}
 	grace := time.NewTimer(closeGrace)
 	defer grace.Stop()
