@@ -232,7 +232,9 @@ func TestWrongToken(t *testing.T) {
 			for range 3 {
 				give(t, w, []byte("m,t=a f=1i 1\n"))
 			}
-			said.wait(t) // it is tried
+			if err := said.wait(t); err == nil {
+				t.Error("it does not say that it is refused")
+			}
 			stats := closeIn(t, w, 20*time.Second)
 			wantStats(t, stats, 0, 0, 3)
 			for _, err := range append(said.all(), err, stats.Err) {

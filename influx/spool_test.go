@@ -158,7 +158,10 @@ func BenchmarkSpool(b *testing.B) {
 	n := 0
 	for b.Loop() {
 		s := mustSpool(b, g.path)
-		for range s.Lines() {
+		for _, err := range s.Lines() {
+			if err != nil {
+				b.Fatal(err)
+			}
 			n++
 		}
 	}

@@ -119,7 +119,10 @@ func TestInfluxDBComesAndGoes(t *testing.T) {
 	}
 	db.Start(t)
 	select {
-	case <-ended:
+	case err := <-ended:
+		if err != nil && cmd.ProcessState == nil {
+			t.Fatal(err)
+		}
 	case <-time.After(10 * time.Minute):
 		t.Fatal("the run has not ended")
 	}
