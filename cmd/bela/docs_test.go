@@ -45,7 +45,7 @@ func TestReadmeCommands(t *testing.T) {
 // A link that leads nowhere costs a newcomer the first ten minutes.
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#: ]+)(#[^)]*)?\)`)
-	for _, name := range []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/metrics.md", "docs/influxdb.md", "docs/experiment-file.md", "docs/inventories.md", "docs/performance.md", "docs/operations.md"} {
+	for _, name := range []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/metrics.md", "docs/influxdb.md", "docs/experiment-file.md", "docs/inventories.md", "docs/performance.md", "docs/operations.md", "docs/live.md"} {
 		for _, m := range link.FindAllStringSubmatch(page(t, name), -1) {
 			if _, err := os.Stat(filepath.Join("../..", filepath.Dir(name), m[1])); err != nil {
 				t.Errorf("%s: the link to %s leads nowhere", name, m[1])
