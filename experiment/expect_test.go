@@ -140,9 +140,9 @@ expect "more gateways drop less" {
 	one, two, three, idle := at("1000/1", 300), at("1000/2", 20), at("1000/3", 400), at("1/1", 0)
 	number := func(m experiment.Measured) int { return m.Cell.Number }
 	for _, test := range []struct{ name, got, want string }{
-		{"the base comes first", outcomes(two, idle, one), fmt.Sprintf("held: cell %d against cell %d", number(two), number(one))},
+		{"the base comes first", outcomes(two, idle, one), fmt.Sprintf("held: against.component.gateway.cpu_mcpu_mean = 100, against.dropped = 300, component.gateway.cpu_mcpu_mean = 100, dropped = 20, cell.devices = 1000; cell %d against cell %d", number(two), number(one))},
 		{"the base comes last, and is held against all", outcomes(one, two, three),
-			fmt.Sprintf("held: cell %d against cell %d | failed: against.component.gateway.cpu_mcpu_mean = 100, against.dropped = 300, component.gateway.cpu_mcpu_mean = 100, dropped = 400, cell.devices = 1000; cell %d against cell %d",
+			fmt.Sprintf("held: against.component.gateway.cpu_mcpu_mean = 100, against.dropped = 300, component.gateway.cpu_mcpu_mean = 100, dropped = 20, cell.devices = 1000; cell %d against cell %d | failed: against.component.gateway.cpu_mcpu_mean = 100, against.dropped = 300, component.gateway.cpu_mcpu_mean = 100, dropped = 400, cell.devices = 1000; cell %d against cell %d",
 				number(two), number(one), number(three), number(one))},
 		{"other loads are no pair", outcomes(two, idle, three), ""},
 		{"nothing else yet", outcomes(one), ""},
