@@ -49,7 +49,6 @@ type rspecNode struct {
 	refused []string // the ways to log in that bela has none of
 	proxies []rspecProxy
 	host    string
-	problem string
 }
 
 // rspecProxy is jFed's: to reach one login, go through another.
