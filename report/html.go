@@ -34,6 +34,7 @@ type runPage struct {
 	Tables   []table
 	Plots    []chart.Chart
 	Times    []cellTimes
+	Damaged  []string // files that cannot be drawn
 	NoRoom   int
 	Diagram  *diagram
 	Nodes    table
@@ -66,7 +67,7 @@ func HTML(w io.Writer, run *store.Reader, o Options) error {
 	d := newDocument(run, o)
 	p := runPage{document: d, Counts: tallies(run), Expected: expectedIn(run), Tables: d.tables()[3:],
 		Plots: plots(run), Diagram: newDiagram(run), Nodes: nodeTable(run), Commands: commands(run)}
-	p.Times, p.NoRoom = overTime(run)
+	p.Times, p.Damaged, p.NoRoom = overTime(run)
 	for _, s := range d.Sections {
 		switch s.Title {
 		case expectedTitle: // has a part of its own

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -29,8 +30,8 @@ type cellTimes struct {
 }
 
 // overTime are the cells over time, in the order of the run, and how many found
-// no room.
-func overTime(run *store.Reader) (cells []cellTimes, noRoom int) {
+// no room. Damaged are files that cannot be read any more.
+func overTime(run *store.Reader) (cells []cellTimes, damaged []string, noRoom int) {
 	order := slices.Clone(run.Cells)
 	rank := func(c measure.Cell) int {
 		switch {
@@ -55,6 +56,9 @@ func overTime(run *store.Reader) (cells []cellTimes, noRoom int) {
 			continue
 		}
 		seconds, err := run.Series(c.Position)
+		if errors.Is(err, store.ErrCorrupt) {
+			damaged = append(damaged, clean(err.Error()))
+		}
 		if err != nil || len(seconds) == 0 {
 			continue // it came to no load, or its file is not there any more
 		}
@@ -72,7 +76,7 @@ func overTime(run *store.Reader) (cells []cellTimes, noRoom int) {
 			cells = append(cells, times)
 		}
 	}
-	return cells, noRoom
+	return cells, damaged, noRoom
 }
 
 // timeCharts are a cell's latency and its messages over time, with its phases

@@ -73,6 +73,26 @@ func TestReportInBrowser(t *testing.T) {
 	inBrowser(t, "report", func(w io.Writer) error { return HTML(w, run, Options{}) }, 12)
 }
 
+// A run whose files were damaged in the middle still has a report; it says what
+// it could not draw. One that still goes on says that it does.
+func TestReportOfDamagedRun(t *testing.T) {
+	t.Parallel()
+	run := fixture{repetitions: 1, devices: []float64{1, 100}, missing: 1}.store(t)
+	run.Running = true
+	must(t, os.WriteFile(filepath.Join(run.CellDir(1), "series.csv"), []byte("cell,\"<script>"), 0o644))
+	must(t, os.WriteFile(filepath.Join(run.CellDir(1), "latency.hist"), []byte("\x00\xff broken"), 0o644))
+	var out bytes.Buffer
+	must(t, HTML(&out, run, Options{}))
+	for _, want := range []string{"not drawn: ", "series.csv", "still going on", "Not measured"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	if strings.Contains(out.String(), "<script") {
+		t.Error("the page holds foreign markup")
+	}
+}
+
 // A comparison is shown to those who were not there: the same must hold of it.
 // The change that was planted must be on the page.
 func TestComparisonInBrowser(t *testing.T) {
