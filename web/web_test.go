@@ -413,6 +413,10 @@ func TestSlowReaders(t *testing.T) {
 		answer, text := get(t, s.URL()+"state", nil)
 		return answer.StatusCode == 200 && strings.Contains(text, fmt.Sprint(n, "é"))
 	})
+	s.hub.frames.Lock()
+	defer s.hub.frames.Unlock()
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
 	if kept := len(s.hub.log) + len(s.hub.notes); kept > 4*maxNotes {
 		t.Errorf("%d notes are kept", kept)
 	}
