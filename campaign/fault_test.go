@@ -112,7 +112,7 @@ func TestFaultKill(t *testing.T) {
 	r := newRig(t, faulty(`
 fault "the broker dies" {
   at  = "2s"
-  for = "1s"
+  for = "2s"
   kill { component = component.broker }
 }
 expect "something is lost" { that = dropped > 0 || unknown > 0 || fault_dropped > 0 }

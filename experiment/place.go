@@ -113,7 +113,7 @@ func (l *loader) codecs(active []*componentSpec, components map[string]*Componen
 				continue
 			}
 			if before != nil && before.Codec != g.Codec {
-				l.m.error(g.header, fmt.Sprintf("component %q writes %s and component %q writes %s, and component %q can read one of them",
+				l.m.warn(g.header, fmt.Sprintf("component %q writes %s and component %q writes %s, and component %q can read one of them",
 					before.Name, before.Codec, g.Name, g.Codec, hub.Name), "give both the same codec")
 			}
 			before = g
@@ -121,7 +121,7 @@ func (l *loader) codecs(active []*componentSpec, components map[string]*Componen
 		switch {
 		case before == nil || before.Codec == hub.Codec:
 		case hub.codecFixed:
-			l.m.error(hub.codecAt, fmt.Sprintf("component %q reads %s, and component %q writes %s", hub.Name, hub.Codec, before.Name, before.Codec),
+			l.m.warn(hub.codecAt, fmt.Sprintf("component %q reads %s, and component %q writes %s: it will drop every message", hub.Name, hub.Codec, before.Name, before.Codec),
 				"leave codec out here: a hub reads what the gateways write")
 		default:
 			components[hub.Name].Codec = before.Codec

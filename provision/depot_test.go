@@ -152,7 +152,7 @@ func TestOpenMovesNothingTwice(t *testing.T) {
 		measured float64
 		rate     int // at most, of the network; slow enough for progress to be told
 		way      string
-	}{{"fast", 100 << 20, 0, wayPlain}, {"slow", 2 << 20, 8 << 20, wayGzip}} {
+	}{{"fast", 100 << 20, 0, wayPlain}, {"slow", 2 << 20, 1 << 20, wayGzip}} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			tg, dir := onServer(t, sshdtest.Options{})

@@ -563,7 +563,7 @@ func TestCheckDirectory(t *testing.T) {
 		n := dial(t, tg)
 		f := facts(t, n)
 		f.DiskFree = 1 << 40 // /proc has none, which is another error
-		is(t, Check(deadline(t), n, f, self), nodes.Unsupported, "cannot be written to")
+		is(t, Check(deadline(t), n, f, self), nodes.NoPermission, "cannot be written to")
 
 		file := filepath.Join(t.TempDir(), "file")
 		if err := os.WriteFile(file, nil, 0o600); err != nil {

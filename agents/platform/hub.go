@@ -289,7 +289,14 @@ func (h *hub) books() []measure.HopBook    { return []measure.HopBook{h.book.exp
 func (h *hub) drain(ctx context.Context) {
 	h.stopping.Store(true)
 	if h.consume != nil {
-		h.consume.Stop()
+		// Drain and not Stop: what has come already goes through onMessage, which
+		// gives it back at once. Otherwise another hub would get it only when the
+		// wait for its acknowledgement is over.
+		h.consume.Drain()
+		select {
+		case <-h.consume.Closed():
+		case <-ctx.Done():
+		}
 	}
 	awaitZero(ctx, &h.held)
 	close(h.quit)

@@ -157,9 +157,14 @@ func (b *bed) counters(name string, instance int) protocol.Counters {
 // await polls for a condition that other processes bring about.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
+	awaitWithin(t, patience, what, ok)
+}
+
+func awaitWithin(t *testing.T, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited %s in vain for %s", patience, what)
+			t.Fatalf("waited %s in vain for %s", limit, what)
 		}
 	}
 }

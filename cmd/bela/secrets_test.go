@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -153,6 +154,9 @@ func environmentIsClosed(t *testing.T, n *netns.Node, p netns.Process, secrets [
 		t.Errorf("%s: another user reads the environment of %v", n.Name(), p.Args)
 	}
 	text, err := n.Run(ctx, "cat", file) // as the login: it shows that there is something to read
+	if guard := slices.Contains(p.Args, "guard"); err == nil && guard && text == "" {
+		return // it is started with none
+	}
 	if err != nil || !strings.Contains(text, "PATH=") {
 		t.Errorf("%s: the environment of %v: %q, %v", n.Name(), p.Args, text, err)
 	}
