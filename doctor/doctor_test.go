@@ -47,17 +47,29 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// serve is an agent that does nothing until it is asked to end.
+// serve is an agent that does nothing until it is asked to end. It listens, as
+// that is what provisioning waits for.
 func serve(as, dir string) int {
 	if as == "attach" {
-		if _, err := os.Stat(filepath.Join(dir, "run/agent.pid")); err != nil {
+		conn, err := agents.Dial(dir)
+		if err != nil {
 			return 1
 		}
+		_ = conn.Close()
 		return 0
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	if os.Chdir(dir) != nil || os.WriteFile("run/agent.pid", []byte(strconv.Itoa(os.Getpid())), 0o600) != nil {
+	if os.Chdir(dir) != nil {
+		return 1
+	}
+	ln, err := net.Listen("unix", "run/agent.sock")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = ln.Close() }()
+	if os.WriteFile("run/agent.pid", []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600) != nil {
 		return 1
 	}
 	<-ctx.Done()
