@@ -48,7 +48,7 @@ test: build ## run all tests; as root it installs what they need, else it says w
 	scripts/test.sh
 
 race: ## run the tests under the race detector (PACKAGES=./influx/…)
-	CGO_ENABLED=1 go test -race -count=1 -timeout 15m -p 2 $$(scripts/race-packages.sh $(PACKAGES))
+	scripts/race.sh $(PACKAGES)
 
 bench: ## run the benchmarks (PACKAGES=./influx/…)
 	go test -run '^$$' -bench . -benchmem -timeout 30m -p 1 $(PACKAGES)

@@ -2,6 +2,7 @@ package campaign_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -39,6 +40,11 @@ var agentPath = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	// Whole runs wait more than they work: more of those that measure nothing side by
+	// side than there are CPUs. They begin when those that measure have ended.
+	if err := flag.Set("test.parallel", "5"); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	if path, err := agentPath(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(path))
@@ -244,6 +250,7 @@ func processes(t testing.TB, setting string) []string {
 // A user who runs an experiment must get books that close, latencies, and the
 // use of every component, and nodes as they were.
 func TestRunEndToEnd(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, fmt.Sprintf(small, "[2, 20]", `expect "nothing is lost" { that = dropped == 0 }`), nil)
 	summary, run, err := r.run(t, t.Context())
 	if err != nil {
@@ -330,6 +337,7 @@ func assertMetrics(t *testing.T, r *rig) {
 
 // Ctrl-C must leave the nodes clean, keep the finished cells and say how it ended.
 func TestInterrupt(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, fmt.Sprintf(small, "[2, 4]", ""), nil, "measure=30s")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	r.events.on = func(e event.Event) {
@@ -350,6 +358,7 @@ func TestInterrupt(t *testing.T) {
 // A component that cannot start must fail its own cell, name itself and its
 // last words, and leave the other cells alone.
 func TestComponentFails(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, fmt.Sprintf(small, "[2, 3]", `
 component "sidecar" {
   on      = node.worker
@@ -382,6 +391,7 @@ component "sidecar" {
 
 // A lost agent must be named and cost its own cell only.
 func TestAgentDies(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, fmt.Sprintf(small, "[2, 3]", ""), nil)
 	var once sync.Once
 	var killed time.Time

@@ -50,6 +50,7 @@ func gossip(t *testing.T) (url string, heard func() bool) {
 // keeps secret: not in the run directory, not in an event, not in any process's
 // command line.
 func TestEnvironmentIsWholeAndKeepsSecrets(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, strings.Replace(fmt.Sprintf(small, "[2]", `
 variable "password" {
   type      = string

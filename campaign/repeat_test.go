@@ -46,6 +46,7 @@ func (r *rig) attempts() []string {
 // with the broken one kept to look into; one that never works must end invalid
 // after the attempts that the file allows.
 func TestRetry(t *testing.T) {
+	t.Parallel()
 	marker := filepath.Join(t.TempDir(), "marker")
 	r := newRig(t, inExperiment(fmt.Sprintf(small, "[2, 3]", fmt.Sprintf(`
 component "sidecar" {
@@ -144,6 +145,7 @@ customers {
 // Repetitions that nobody needs cost hours; those that were saved must not show
 // as missing, in the run's status or in its report.
 func TestRepeatUntil(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, inExperiment(simplest, `
   repeat {
     until   = "offered_msg_s"
@@ -183,6 +185,7 @@ func TestRepeatUntil(t *testing.T) {
 // Ctrl-C means stop: an invalid cell is not tried again after it, and keeps the
 // result that it has.
 func TestInterruptedIsNotRetried(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, inExperiment(fmt.Sprintf(small, "[2, 3]", `
 component "sidecar" {
   on      = node.worker
@@ -206,6 +209,7 @@ component "sidecar" {
 // Ctrl-C during a second attempt must leave the first one where it can be
 // looked into, and a run that opens: the cell itself has no result then.
 func TestInterruptedRetryKeepsTheFirstAttempt(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, inExperiment(simplest, "retry = 1")+`
 component "sidecar" {
   on      = node.worker

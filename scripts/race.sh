@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Runs the tests under the race detector: those of the packages given, and with
+# ./... also whole runs in which a campaign's parts all work at once.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CGO_ENABLED=1
+runs='TestRunEndToEnd$|TestInterrupt$|TestAgentDies$|TestComponentFails$|TestLinkDrops$|TestSkipCell$|TestFaultPause$'
+mapfile -t packages < <(scripts/race-packages.sh "$@")
+go test -race -count=1 -timeout 15m -p 2 "${packages[@]}"
+if [[ $* == ./... ]]; then
+	go test -race -count=1 -timeout 10m -run "$runs" ./campaign
+fi
