@@ -188,7 +188,9 @@ func (c *Client) rejoin(ctx context.Context, heard time.Time, cause error, insta
 			tell.stop()
 			return nil, gone
 		}
-		tell.down(err)
+		if ctx.Err() == nil { // a conversation that this end has closed has lost nothing
+			tell.down(err)
+		}
 		select {
 		case <-time.After(wait/2 + rand.N(wait)):
 			continue

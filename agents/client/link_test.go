@@ -229,3 +229,29 @@ func TestGone(t *testing.T) {
 		})
 	}
 }
+
+// An agent that was asked to end may be gone before the conversation with it is
+// closed: that is no lost link.
+func TestClosedWhileRejoining(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := new(way)
+		conn := new(fake).conn()
+		c, _, err := Open(t.Context(), conn, Options{
+			Now: func() int64 { return 0 }, OnEvent: func(protocol.Event) {}, OnLink: w.onLink, Lease: time.Minute,
+			Redial: func(ctx context.Context) (io.ReadWriteCloser, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.Close()
+		synctest.Wait()
+		c.Close()
+		synctest.Wait()
+		if len(w.links) != 0 {
+			t.Errorf("told of a lost link: %+v", w.links)
+		}
+	})
+}

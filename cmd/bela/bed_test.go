@@ -12,8 +12,9 @@ import (
 )
 
 // The same experiment runs on hosts of their own, directly and through a
-// gateway, and leaves the files that it leaves on the loopback lab: whoever
-// tries a file on the lab first must not meet another bela on the machines.
+// gateway, and leaves the files that it leaves on the loopback lab, and the
+// inventory, which the lab has none of: whoever tries a file on the lab first
+// must not meet another bela on the machines.
 func TestBedRun(t *testing.T) {
 	needAgents(t)
 	if err := netns.Available(); err != nil {
@@ -24,7 +25,8 @@ func TestBedRun(t *testing.T) {
 	t.Run("runs", func(t *testing.T) {
 		t.Run("lab", func(t *testing.T) {
 			t.Parallel()
-			files := quickFiles(t)
+			files := append(quickFiles(t), "inventory.hcl")
+			slices.Sort(files)
 			lab <- files
 			lab <- files
 		})
@@ -33,14 +35,15 @@ func TestBedRun(t *testing.T) {
 				t.Parallel()
 				bed := bedtest.Up(t, netns.Options{Gateway: gateway})
 				if files, want := quickFiles(t, "-inventory", bed.Inventory()), <-lab; !slices.Equal(files, want) {
-					t.Errorf("files on the testbed:\n%s\nand on the lab:\n%s", strings.Join(files, "\n"), strings.Join(want, "\n"))
+					t.Errorf("files on the testbed:\n%s\nand on the lab, with the inventory:\n%s", strings.Join(files, "\n"), strings.Join(want, "\n"))
 				}
 			})
 		}
 	})
 }
 
-// quickFiles runs the quick experiment and names what is in its run directory.
+// quickFiles runs the quick experiment and names what is in its run directory,
+// sorted.
 func quickFiles(t *testing.T, args ...string) []string {
 	t.Helper()
 	dir := t.TempDir()
@@ -62,5 +65,6 @@ func quickFiles(t *testing.T, args ...string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	slices.Sort(files)
 	return files
 }
