@@ -53,11 +53,15 @@ func TestTestbedInUse(t *testing.T) {
 	if !words.MatchString(refused) {
 		t.Errorf("it does not say who holds the nodes:\n%s", refused)
 	}
+	// Only up to here: when the run ends, connections to what it stops are lost.
+	if shown := out.String(); strings.Contains(shown, "lost") {
+		t.Errorf("the first run noticed the second:\n%s", shown)
+	}
 	if err := first.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
 	_ = first.Wait()
-	if got := first.ProcessState.ExitCode(); got != int(campaign.Interrupted) || strings.Contains(out.String(), "lost") {
+	if got := first.ProcessState.ExitCode(); got != int(campaign.Interrupted) {
 		t.Errorf("the first run ended with status %d\n%s", got, out)
 	}
 }
