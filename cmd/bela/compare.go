@@ -34,7 +34,7 @@ func runCompare(_ context.Context, a *app, args []string) error {
 	if !slices.Contains([]string{"text", "markdown", "json", "html"}, *format) {
 		return usageError("compare -format %q: text, markdown, json and html are known", *format)
 	}
-	names, err := metricNames(*metrics)
+	names, err := metricNames("compare", *metrics)
 	if err != nil {
 		return err
 	}
@@ -148,8 +148,8 @@ func refused(cs []report.Comparison) error {
 	return errors.New("the runs answer different questions and are not compared; -force does it all the same:\n" + strings.Join(why, "\n"))
 }
 
-// metricNames reads the -metrics flag.
-func metricNames(text string) ([]string, error) {
+// metricNames reads a command's -metrics flag.
+func metricNames(command, text string) ([]string, error) {
 	known := report.MetricNames()
 	switch text {
 	case "":
@@ -165,7 +165,7 @@ func metricNames(text string) ([]string, error) {
 			if near := experiment.Nearest(name, known); near != "" {
 				hint = fmt.Sprintf(": did you mean %q?", near)
 			}
-			return nil, usageError("compare -metrics: unknown metric %q%s; known are all, %s", name, hint, strings.Join(known, ", "))
+			return nil, usageError("%s -metrics: unknown metric %q%s; known are all, %s", command, name, hint, strings.Join(known, ", "))
 		}
 		if !slices.Contains(names, name) {
 			names = append(names, name)

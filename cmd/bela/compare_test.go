@@ -17,7 +17,8 @@ import (
 //
 // Its cells are devices = 1 and 100, with a median latency of P50 ms, 2 % more
 // in each repetition. The settings are rate (messages a second), dimension (its
-// name), values (of the dimension, joined by a comma) and codec.
+// name), values (of the dimension, joined by a comma), codec, experiment and the
+// minute at which it began.
 func storeRun(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: store-run ID REPETITIONS P50 [SETTING=VALUE…]")
@@ -26,7 +27,7 @@ func storeRun(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	p50, err := strconv.ParseFloat(args[2], 64)
 	ts.Check(err)
-	set := map[string]string{"rate": "1", "dimension": "devices", "values": "1,100", "codec": "json"}
+	set := map[string]string{"rate": "1", "dimension": "devices", "values": "1,100", "codec": "json", "experiment": "exp", "minute": "4"}
 	for _, s := range args[3:] {
 		name, value, ok := strings.Cut(s, "=")
 		if !ok || set[name] == "" {
@@ -52,10 +53,12 @@ func storeRun(ts *testscript.TestScript, neg bool, args []string) {
 			})
 		}
 	}
-	now := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
-	run, err := store.Create(ts.MkAbs("results"), "exp", now, args[0], store.Inputs{
+	minute, err := strconv.Atoi(set["minute"])
+	ts.Check(err)
+	now := time.Date(2026, 1, 2, 15, minute, 5, 0, time.UTC)
+	run, err := store.Create(ts.MkAbs("results"), set["experiment"], now, args[0], store.Inputs{
 		Dimensions:  dimensions,
-		Plan:        map[string]any{"experiment": "exp", "repetitions": repetitions, "dimensions": dimensions, "cells": plan},
+		Plan:        map[string]any{"experiment": set["experiment"], "repetitions": repetitions, "dimensions": dimensions, "cells": plan},
 		Environment: store.Environment{BelaVersion: "1.0", Seed: 1, StartedAt: now},
 	})
 	ts.Check(err)

@@ -53,6 +53,7 @@ func commands() []command {
 		{"clean", "FILE", "remove all that bela left on the nodes", runClean},
 		{"report", "[RUN]", "show a run's results again", runReport},
 		{"compare", "RUN RUN…", "hold runs against the first, and say what the repetitions show", runCompare},
+		{"history", "DIR", "one experiment over its runs, and the runs at which its numbers changed", runHistory},
 		{"recommend", "[RUN]", "requests and limits for each component, from what was measured", runRecommend},
 		{"export", "[RUN]", "write a run as CSV, Parquet or JSON, or send it to InfluxDB", runExport},
 		{"version", "", "say which bela this is", runVersion},
