@@ -6,13 +6,14 @@ import (
 	"slices"
 )
 
-// What a search for change points asks for. With 199 permutations p is a multiple
-// of 1/200.
+// What a search for change points asks for.
 const (
 	// ChangeAlpha is the level at or below which p is evidence of a change.
 	ChangeAlpha = 0.01
-	// ChangePermutations is how often a stretch is shuffled.
-	ChangePermutations = 199
+	// ChangePermutations is how often a stretch is shuffled. A tenth of it would do
+	// for the level, and would miss steps that cannot be clearer by the luck of the
+	// shuffles.
+	ChangePermutations = 999
 	// leastStretch is how many runs a level needs.
 	leastStretch = 3
 )
@@ -98,7 +99,8 @@ func FindChanges(series []float64) Changes {
 }
 
 // split is where a stretch is best split, and with which p; a stretch without
-// spread, or with no more than rounding leaves, has p = 1.
+// spread, or with no more than rounding leaves, has p = 1. Above ChangeAlpha p is
+// only said to be above.
 func split(stretch []float64, shuffles *rand.Rand) (at int, p float64) {
 	e := newEnergy(stretch)
 	if e == nil {
@@ -116,6 +118,9 @@ func split(stretch []float64, shuffles *rand.Rand) (at int, p float64) {
 		if shuffled, _ := e.best(order); shuffled >= best*(1-1e-9) {
 			asGood++
 		}
+		if float64(asGood) > ChangeAlpha*(ChangePermutations+1) { // too many already
+			break
+		}
 	}
 	return at, float64(asGood) / (ChangePermutations + 1)
 }
@@ -129,6 +134,7 @@ type energy struct {
 	// Of the values taken so far: how many, and their sum, as Fenwick trees over
 	// ranks.
 	counts, sums []float64
+	backward     []int // an order from its end
 }
 
 // roundingShare is the spread, by the size of the values, that counts as none.
@@ -141,7 +147,7 @@ func newEnergy(stretch []float64) *energy {
 		return nil
 	}
 	n := len(stretch)
-	e := &energy{values: make([]float64, n), ranks: make([]int, n), inside: make([]float64, n+1), counts: make([]float64, n+1), sums: make([]float64, n+1)}
+	e := &energy{values: make([]float64, n), ranks: make([]int, n), inside: make([]float64, n+1), counts: make([]float64, n+1), sums: make([]float64, n+1), backward: make([]int, n)}
 	byValue := make([]int, n)
 	for i := range byValue {
 		byValue[i] = i
@@ -172,12 +178,11 @@ func newEnergy(stretch []float64) *energy {
 func (e *energy) best(order []int) (most float64, at int) {
 	n := len(order)
 	e.take(order, func(i int, sum float64) { e.inside[i] = sum })
-	backward := make([]int, n)
 	for i, k := range order {
-		backward[n-1-i] = k
+		e.backward[n-1-i] = k
 	}
 	most = math.Inf(-1)
-	e.take(backward, func(taken int, after float64) {
+	e.take(e.backward, func(taken int, after float64) {
 		m := n - taken
 		if m < leastStretch || taken < leastStretch {
 			return

@@ -23,7 +23,7 @@ func steps(r *rand.Rand, n int, levels map[int]float64) []float64 {
 // and beside the run that brought it.
 func TestPlantedStep(t *testing.T) {
 	t.Parallel()
-	const tries = 200
+	const tries = 100
 	r := rand.New(rand.NewPCG(1, 1))
 	found := 0
 	for range tries {
@@ -76,7 +76,7 @@ func TestTwoSteps(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(3, 3))
 	found := 0
-	const tries = 50
+	const tries = 30
 	for range tries {
 		c := FindChanges(steps(r, 45, map[int]float64{15: 6, 30: -6}))
 		near := func(i, at int, size float64) bool {
@@ -89,6 +89,21 @@ func TestTwoSteps(t *testing.T) {
 	}
 	if found < tries*90/100 {
 		t.Errorf("both steps and no other found in %d of %d series", found, tries)
+	}
+}
+
+// A step that cannot be clearer must not be missed by the luck of the shuffles, at
+// any length and with each level as short as half of it.
+func TestClearStep(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(6, 6))
+	for n := LeastRuns() + 1; n <= 40; n++ {
+		for _, at := range []int{n / 2, (n + 1) / 2} {
+			series := steps(r, n, map[int]float64{at: 1000})
+			if c := FindChanges(series); !slices.ContainsFunc(c.Found, func(k Change) bool { return k.At == at }) {
+				t.Errorf("%d runs, a step at %d: %+v", n, at, c.Found)
+			}
+		}
 	}
 }
 

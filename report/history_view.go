@@ -183,9 +183,9 @@ func HistoryHTML(w io.Writer, h History) error {
 }
 
 func runTable(h History) table {
-	t := table{Title: "Runs", Columns: []column{{Head: "", Left: false}, {Head: "run", Left: true}, {Head: "began", Left: true}, {Head: "", Left: true}}}
+	t := table{Title: "Runs", Columns: []column{{Head: "no."}, {Head: "run", Left: true}, {Head: "began", Left: true}, {Head: "state", Left: true}}}
 	for i, r := range h.Runs {
-		state := field{}
+		state := field{Text: "whole"}
 		if r.Running {
 			state = field{Text: "still going on", Tone: fair}
 		} else if r.Missing > 0 {
