@@ -71,7 +71,7 @@ func charged(t *testing.T, c measure.Cell) map[string]int64 {
 		by[l.Hop+": "+l.Reason] += l.N
 		sum += l.N
 	}
-	t.Logf("dropped %d of %d: charged %v; counted %v", c.Ledger.Dropped, c.Ledger.Expected, by, c.DropsByHop)
+	t.Logf("dropped %d of %d: charged %v; counted %v; %s %v", c.Ledger.Dropped, c.Ledger.Expected, by, c.DropsByHop, c.Verdict, c.Reasons)
 	if !c.Ledger.Closed || sum != c.Ledger.Dropped {
 		t.Errorf("the charges add up to %d, dropped %d; ledger %+v", sum, c.Ledger.Dropped, c.Ledger)
 	}

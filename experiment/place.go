@@ -31,7 +31,7 @@ func (l *loader) place(specs []*componentSpec) []Component {
 	for _, spec := range active {
 		components[spec.Name].Links = l.links(spec, active)
 	}
-	l.codecs(active, components)
+	warn := l.codecs(active, components)
 	ordered := l.startingOrder(active, components)
 	l.ports(active, components)
 	if len(l.m.list) > before {
@@ -45,6 +45,7 @@ func (l *loader) place(specs []*componentSpec) []Component {
 	if len(l.m.list) > before {
 		return nil
 	}
+	warn()
 	return out
 }
 
@@ -100,9 +101,10 @@ func (l *loader) links(spec *componentSpec, active []*componentSpec) map[string]
 }
 
 // codecs has each hub read what the gateways before it write: a hub that says
-// nothing of it takes theirs, and one that says something else could not read a
-// message.
-func (l *loader) codecs(active []*componentSpec, components map[string]*Component) {
+// nothing of it takes theirs. One that says something else could not read a
+// message: what is returned warns of it.
+func (l *loader) codecs(active []*componentSpec, components map[string]*Component) (warn func()) {
+	var warnings []func()
 	for _, hub := range active {
 		if hub.Kind != KindHub {
 			continue
@@ -113,18 +115,24 @@ func (l *loader) codecs(active []*componentSpec, components map[string]*Componen
 				continue
 			}
 			if before != nil && before.Codec != g.Codec {
-				l.m.warn(g.header, fmt.Sprintf("component %q writes %s and component %q writes %s, and component %q can read one of them",
-					before.Name, before.Codec, g.Name, g.Codec, hub.Name), "give both the same codec")
+				text := fmt.Sprintf("component %q writes %s and component %q writes %s, and component %q can read one of them",
+					before.Name, before.Codec, g.Name, g.Codec, hub.Name)
+				warnings = append(warnings, func() { l.m.warn(g.header, text, "give both the same codec") })
 			}
 			before = g
 		}
 		switch {
 		case before == nil || before.Codec == hub.Codec:
 		case hub.codecFixed:
-			l.m.warn(hub.codecAt, fmt.Sprintf("component %q reads %s, and component %q writes %s: it will drop every message", hub.Name, hub.Codec, before.Name, before.Codec),
-				"leave codec out here: a hub reads what the gateways write")
+			text := fmt.Sprintf("component %q reads %s, and component %q writes %s: it will drop every message", hub.Name, hub.Codec, before.Name, before.Codec)
+			warnings = append(warnings, func() { l.m.warn(hub.codecAt, text, "leave codec out here: a hub reads what the gateways write") })
 		default:
 			components[hub.Name].Codec = before.Codec
+		}
+	}
+	return func() {
+		for _, say := range warnings {
+			say()
 		}
 	}
 }

@@ -498,5 +498,8 @@ func TestHubReadsWhatGatewaysWrite(t *testing.T) {
 	if want := `component "hub" reads json, and component "gateway" writes msgpack`; !strings.Contains(detailed(e.Warnings()), want) {
 		t.Errorf("warnings: %s, want %q", detailed(e.Warnings()), want)
 	}
+	if n := len(e.Plan().Cells[0].Components); n != len(p.Cells[0].Components) {
+		t.Errorf("%d components in the plan that is warned of", n)
+	}
 	mustLoad(t, withCodecs("raw", "raw"), experiment.Inputs{})
 }

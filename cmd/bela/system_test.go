@@ -231,7 +231,8 @@ func overSSH(t *testing.T, dir string) (remote string) {
 	port := freePort(t)
 	var listen, hosts []string
 	for i := range nodes {
-		address := fmt.Sprintf("127.88.%d.%d:%d", os.Getpid()%250, i+1, port)
+		// Addresses of its own for each, since components listen at ports of theirs.
+		address := fmt.Sprintf("127.%d.%d.%d:%d", 128+port/250%100, port%250, i+1, port)
 		listen = append(listen, "ListenAddress "+address)
 		hosts = append(hosts, address)
 	}
