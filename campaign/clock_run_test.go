@@ -70,7 +70,7 @@ func runClocked(t *testing.T, length string, errors map[string]string) store.Cel
 
 // Nobody's clocks agree. Latencies between nodes whose clocks are 200 ms apart,
 // and part by 100 µs each second, must be those that right clocks would show.
-func TestClockErrorsAreRemoved(t *testing.T) {
+func TestTruthClockErrorsAreRemoved(t *testing.T) {
 	for try := range 3 { // a busy machine may slow one of the two runs down
 		right := runClocked(t, "4s", nil)
 		wrong := runClocked(t, "4s", map[string]string{
@@ -123,7 +123,7 @@ func assertClocks(t *testing.T, c store.CellResult) {
 
 // A clock that somebody sets while a cell runs makes latencies of that moment
 // uncertain; a user must be told, and on which node.
-func TestClockStepIsTold(t *testing.T) {
+func TestTruthClockStepIsTold(t *testing.T) {
 	c := runClocked(t, "12s", map[string]string{"iot-2": "step=40ms@10s"})
 	var steps []measure.ClockStep
 	for _, n := range c.Clocks {

@@ -14,7 +14,7 @@ const published = `
 experiment "published" {
   seed = 3
   phases {
-    warmup  = "1s"
+    warmup  = "3s" # what waited while twelve processes began is through by then
     measure = "3s"
     drain   = "5s"
   }
@@ -72,14 +72,8 @@ expect "gateways share evenly" {
 
 // If this failed, the topology of the published study could not be measured, or
 // the tables would call an uneven load even.
-func TestPublishedTopology(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, published, nil)
-	_, run, err := r.run(t, t.Context())
-	if err != nil || len(run.Cells) != 1 {
-		t.Fatalf("%d cells, %v", len(run.Cells), err)
-	}
-	c := run.Cells[0]
+func TestTruthPublishedTopology(t *testing.T) {
+	c := trusted(t, published).Cells[0]
 	if !c.Ledger.Closed || c.Ledger.Dropped != 0 || c.Ledger.Duplicated != 0 || c.Ledger.Delivered != 360 {
 		t.Errorf("ledger %+v, want 360 delivered once each", c.Ledger)
 	}

@@ -135,8 +135,7 @@ func withoutPairs(t *testing.T, run *store.Reader, c store.CellResult) measure.L
 // Machines in one rack are often measured from far away. Their latencies must be
 // known as well as the rack allows, whatever the way to the controller is like:
 // else a platform of 1 ms is measured with an error of tens.
-func TestFarControllerDoesNotBlurLatencies(t *testing.T) {
-	t.Parallel()
+func TestTruthFarControllerDoesNotBlurLatencies(t *testing.T) {
 	run, c, events := runFar(t, "4s", map[string]string{
 		"iot-1": "+100ms,50ppm", "iot-2": "-100ms", "customer-1": "-100ms,-50ppm", "customer-2": "+100ms,50ppm",
 	})
@@ -205,8 +204,7 @@ func encoded(t *testing.T, h *measure.Histogram) string {
 
 // A clock that somebody sets during a cell must be found, and its node named,
 // also where the controller's own probes cannot see so small a step.
-func TestFarControllerStillTellsOfAStep(t *testing.T) {
-	t.Parallel()
+func TestTruthFarControllerStillTellsOfAStep(t *testing.T) {
 	_, c, _ := runFar(t, "14s", map[string]string{"iot-2": "step=10ms@16s"})
 	for _, n := range c.Clocks {
 		if len(n.Fit.Steps) > 0 {

@@ -144,7 +144,7 @@ func relay(t *testing.T, up bool, qos int, delays string, orders ...string) rela
 
 // A platform that takes 40 ms longer must show in the latencies as exactly that;
 // otherwise no comparison of two platforms means anything.
-func TestDelayShowsInTheMedian(t *testing.T) {
+func TestTruthDelayShowsInTheMedian(t *testing.T) {
 	var by float64
 	for range 3 { // a busy machine may disturb one of the two cells
 		r := relay(t, false, 0, "[0, 40]", "-delay", "${cell.delay}ms")
@@ -167,7 +167,7 @@ func TestDelayShowsInTheMedian(t *testing.T) {
 
 // A platform that stands still for two seconds must not hide it: each message
 // that was to be sent meanwhile has waited from its intended time on.
-func TestStallShowsInFull(t *testing.T) {
+func TestTruthStallShowsInFull(t *testing.T) {
 	r := relay(t, false, 0, "[0]", "-stall-after", fmt.Sprint(offered), "-stall", "2s")
 	c := r.cells[0]
 	if n := r.count("stall", nil); n != 1 {
@@ -191,7 +191,7 @@ func TestStallShowsInFull(t *testing.T) {
 // counts from the actual sending would see nothing wrong (coordinated omission).
 // Latency counts from the intended time, so the standstill must show in full,
 // and the verdict must say whose fault it was.
-func TestGeneratorStallIsNotHidden(t *testing.T) {
+func TestTruthGeneratorStallIsNotHidden(t *testing.T) {
 	r := newRig(t, fmt.Sprintf(clocked, "5s"), nil)
 	var once sync.Once
 	var stalls sync.WaitGroup
@@ -253,7 +253,7 @@ func stopAgent(t *testing.T, r *rig, node string, after, length time.Duration) {
 // A customer that reads more slowly than messages come makes a queue grow. It
 // must show in latencies that grow to what the arithmetic says, and be told as
 // a cell that is not steady.
-func TestSlowCustomer(t *testing.T) {
+func TestTruthSlowCustomer(t *testing.T) {
 	const slow = 20_000 // bytes/s for each of the four customers
 	r := relay(t, false, 0, "[0]", "-slow", fmt.Sprint(slow))
 	c := r.cells[0].Cell
@@ -330,7 +330,7 @@ func TestAcknowledgedAndLost(t *testing.T) {
 
 // When a connection breaks, nobody knows the fate of what was on the way but the
 // customers' books. The ledger must say so and still close, to the message.
-func TestCutConnections(t *testing.T) {
+func TestTruthCutConnections(t *testing.T) {
 	r := relay(t, true, 1, "[0]", "-delay", "60ms", "-ack-delay", "120ms", "-cut-after", fmt.Sprint(2*offered), "-trace")
 	c := r.cells[0]
 	ledger := c.Cell.Ledger

@@ -27,7 +27,7 @@ func bothWays(t *testing.T, f func(t *testing.T, b *bench)) {
 
 // If this failed, the millicores in a report would be wrong. The truth is what
 // the kernel tells the process itself; nominal shares do not hold on a busy machine.
-func TestCPUAgainstGroundTruth(t *testing.T) {
+func TestTruthCPUAgainstGroundTruth(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		args []string
@@ -68,7 +68,7 @@ func TestCPUNeverDecreases(t *testing.T) {
 }
 
 // If this failed, the MiB in a report would be wrong, and limits set by them.
-func TestMemoryAgainstGroundTruth(t *testing.T) {
+func TestTruthMemoryAgainstGroundTruth(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		args  []string
