@@ -66,8 +66,7 @@ func seconds(v *float64) float64 {
 
 // A gateway that stands still for two seconds delays what came in these, and
 // everything arrives after: latency, recovery and the arrivals must show it.
-func TestFaultPause(t *testing.T) {
-	t.Parallel()
+func TestTruthFaultPause(t *testing.T) {
 	r := newRig(t, faulty(`
 fault "the gateways stand still" {
   at  = "2s"

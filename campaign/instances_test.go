@@ -1,6 +1,7 @@
 package campaign_test
 
 import (
+	"fmt"
 	"math"
 	"testing"
 
@@ -73,38 +74,40 @@ expect "gateways share evenly" {
 // If this failed, the topology of the published study could not be measured, or
 // the tables would call an uneven load even.
 func TestTruthPublishedTopology(t *testing.T) {
-	c := trusted(t, published).Cells[0]
-	if !c.Ledger.Closed || c.Ledger.Dropped != 0 || c.Ledger.Duplicated != 0 || c.Ledger.Delivered != 360 {
-		t.Errorf("ledger %+v, want 360 delivered once each", c.Ledger)
-	}
-	for _, o := range c.Outcomes {
-		if o.State != "held" {
-			t.Errorf("%s: %s %s", o.Name, o.State, o.Message)
+	truth(t, published, func(c measure.Cell) (wrong []string) {
+		say := func(format string, values ...any) { wrong = append(wrong, fmt.Sprintf(format, values...)) }
+		if !c.Ledger.Closed || c.Ledger.Dropped != 0 || c.Ledger.Duplicated != 0 || c.Ledger.Delivered != 360 {
+			say("ledger %+v, want 360 delivered once each", c.Ledger)
 		}
-	}
-	near := func(what string, got *float64, want float64) {
-		t.Helper()
-		if got == nil || math.Abs(*got-want) > 0.03*want {
-			t.Errorf("%s is %s, want %v", what, show(got), want)
+		for _, o := range c.Outcomes {
+			if o.State != "held" {
+				say("%s: %s %s", o.Name, o.State, o.Message)
+			}
 		}
-	}
-	// Of 120 messages a second the brokers' devices send 80 and 40, and 120 come back.
-	for i, want := range []float64{200.0 / 360, 160.0 / 360} {
-		near("the broker's share", instance(t, c, "broker", i+1).Share, want)
-	}
-	near("the brokers' largest over mean", instance(t, c, "broker", 1).MaxOverMean, 200.0/180)
-	near("the brokers' variation", instance(t, c, "broker", 1).ShareCV, 20.0/180)
-	for i := 1; i <= 2; i++ {
-		g := instance(t, c, "gateway", i)
-		near("a gateway's share", g.Share, 0.5)
-		near("a gateway's messages", g.MessagesIn, 60)
-		near("a document", g.MessageIn, 600)
-		near("what a hub takes", instance(t, c, "hub", i).MessageIn, *g.MessageOut)
-		near("what a hub hands on", instance(t, c, "hub", i).MessageOut, 600)
-	}
-	for i := 1; i <= 3; i++ {
-		near("what each stan stores", instance(t, c, "stan", i).MessagesIn, 120)
-	}
+		near := func(what string, got *float64, want float64) {
+			if got == nil || math.Abs(*got-want) > 0.03*want {
+				say("%s is %v, want %v", what, show(got), want)
+			}
+		}
+		// Of 120 messages a second the brokers' devices send 80 and 40, and 120 come back.
+		for i, want := range []float64{200.0 / 360, 160.0 / 360} {
+			near("the broker's share", instance(t, c, "broker", i+1).Share, want)
+		}
+		near("the brokers' largest over mean", instance(t, c, "broker", 1).MaxOverMean, 200.0/180)
+		near("the brokers' variation", instance(t, c, "broker", 1).ShareCV, 20.0/180)
+		for i := 1; i <= 2; i++ {
+			g := instance(t, c, "gateway", i)
+			near("a gateway's share", g.Share, 0.5)
+			near("a gateway's messages", g.MessagesIn, 60)
+			near("a document", g.MessageIn, 600)
+			near("what a hub takes", instance(t, c, "hub", i).MessageIn, *g.MessageOut)
+			near("what a hub hands on", instance(t, c, "hub", i).MessageOut, 600)
+		}
+		for i := 1; i <= 3; i++ {
+			near("what each stan stores", instance(t, c, "stan", i).MessagesIn, 120)
+		}
+		return wrong
+	})
 }
 
 func show(v *float64) any {

@@ -83,7 +83,8 @@ func (d *dialer) reach(ctx context.Context, p *Pool, i int, via *link) (*ssh.Cli
 	if err != nil {
 		return nil, nil, d.failed(ctx, ctx, i, stageConnect, "", err)
 	}
-	defer over()
+	turn := over
+	defer func() { turn() }()
 	attempt, cancel := context.WithTimeout(ctx, d.target.SSH.connectTimeout())
 	defer cancel()
 	var conn net.Conn
@@ -101,7 +102,25 @@ func (d *dialer) reach(ctx context.Context, p *Pool, i int, via *link) (*ssh.Cli
 		_ = conn.Close()
 		return nil, nil, err
 	}
+	turn = func() { go afterAnswer(client, over) }
 	return client, heard, nil
+}
+
+// afterAnswer gives a login's turn back when the server has answered once more.
+// OpenSSH counts a login among those under way (MaxStartups) until the process
+// that serves it has told the one that listens, which it does after the client
+// has learnt that it is in, and before it answers anything.
+func afterAnswer(client *ssh.Client, over func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _, _ = client.SendRequest(aliveRequest, true, nil)
+	}()
+	select {
+	case <-done:
+	case <-time.After(answerWait): // a server that answers no such request
+	}
+	over()
 }
 
 // login does the key exchange and logs in to one hop.

@@ -177,7 +177,7 @@ func (n *Node) keepalive() {
 		if asking.CompareAndSwap(false, true) { // one that is under way tells as much
 			n.workers.Go(func() {
 				defer asking.Store(false)
-				_, _, _ = n.client.SendRequest("keepalive@openssh.com", true, nil) // an error comes out of client.Wait as well
+				_, _, _ = n.client.SendRequest(aliveRequest, true, nil) // an error comes out of client.Wait as well
 			})
 		}
 	}

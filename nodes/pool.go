@@ -189,7 +189,7 @@ func watch(client *ssh.Client, conn *pulse, interval time.Duration, ended <-chan
 		if asking.CompareAndSwap(false, true) {
 			go func() {
 				defer asking.Store(false)
-				_, _, _ = client.SendRequest("keepalive@openssh.com", true, nil)
+				_, _, _ = client.SendRequest(aliveRequest, true, nil)
 			}()
 		}
 	}

@@ -102,7 +102,11 @@ const DefaultKeepalive = 2 * time.Second
 const (
 	defaultConnectTimeout = 10 * time.Second
 	keepaliveMissed       = 3
-	defaultRetries        = 2
+	// aliveRequest asks a server for a sign of life: OpenSSH's own client asks so.
+	aliveRequest = "keepalive@openssh.com"
+	// answerWait is how long a login keeps its turn at a server that does not answer it.
+	answerWait     = 2 * time.Second
+	defaultRetries = 2
 )
 
 func (o Options) connectTimeout() time.Duration {

@@ -61,7 +61,7 @@ func TestSecretsAndStrangers(t *testing.T) {
 		bedtest.Up(t, netns.Options{}) // says so
 	}
 	t.Parallel()
-	r := startOnBedWith(t, []string{"INFLUX_TOKEN=" + plantedToken}, secretive(t), "-var", "measure=8s", "-var", "password="+plantedPassword)
+	r := startOnBedWith(t, []string{"INFLUX_TOKEN=" + plantedToken}, secretive(t), "-var", "measure=30s", "-var", "password="+plantedPassword)
 	r.measuring(t)
 	worker := r.worker(t)
 	secrets := append(platformPasswords(t, worker), plantedToken)
