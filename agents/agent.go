@@ -114,6 +114,7 @@ func Serve(ctx context.Context, cfg Config) error {
 	a.components = component.New(component.Options{
 		Dir: cfg.Dir, Self: cfg.Self, Now: cfg.Clock.Now, Logger: cfg.Logger,
 		Record:      func(path string) error { return record(cfg.Dir, "cgroup", path) },
+		RecordUnit:  func(unit string) error { return record(cfg.Dir, "unit", unit) },
 		RecordState: func(path string) error { return record(cfg.Dir, "state", path) },
 		Holder:      inspect.Holder,
 		OnEvent:     func(e protocol.ComponentEvent) { a.events.append(protocol.Event{Component: &e}) },

@@ -79,6 +79,9 @@ func (c *cellRun) startInstance(ctx context.Context, p placed) error {
 		return fmt.Errorf("component %s-%d on %s: %w%s", p.spec.Name, p.spec.Instance, p.node, err, lastLines(state.Log))
 	}
 	state.State, state.Detail = "ready", fmt.Sprintf("pid %d", started.PID)
+	if started.LimitsBy != "" {
+		state.Detail += ", limits by " + started.LimitsBy
+	}
 	c.emit(state)
 	if limited := p.spec.LimitCPU > 0 || p.spec.LimitMemory > 0; limited && !started.LimitsEnforced {
 		text := fmt.Sprintf("%s-%d on %s: %s", p.spec.Name, p.spec.Instance, p.node, started.LimitsReason)

@@ -85,7 +85,10 @@ func limits(d *desk, e *exam, n *need) {
 		return
 	}
 	fix := "log in as root, or leave limits out of the component"
-	if g.Version == 0 {
+	switch g.Version {
+	case 2:
+		fix = "log in as root, or have systemd hand cpu and memory down to the login (docs/operations.md), or leave limits out of the component"
+	case 0:
 		fix = "boot a kernel with control groups, or leave limits out of the component"
 	}
 	d.add(Warning, "limits", fmt.Sprintf("the limits of %s cannot be enforced by %s: %s", strings.Join(n.limited, ", "), who(e), g.Error),

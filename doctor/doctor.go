@@ -166,6 +166,9 @@ func (v *visit) patient() Patient {
 	switch {
 	case v.inspection != nil:
 		p.Seen = "all"
+		if v.inspection.Cgroup != nil {
+			p.LimitsBy = v.inspection.Cgroup.By
+		}
 	case v.facts != nil:
 		p.Seen = "facts"
 	}

@@ -65,6 +65,9 @@ type Patient struct {
 	// ClockErrorMS how far that may be off; nil where it was not read.
 	ClockOffsetMS *float64 `json:"clock_offset_ms,omitempty"`
 	ClockErrorMS  *float64 `json:"clock_error_ms,omitempty"`
+	// LimitsBy is what would enforce limits of components there; empty where
+	// nothing would, or the plan has none for the node.
+	LimitsBy string `json:"limits_by,omitempty"`
 }
 
 // count says how many findings have a severity.

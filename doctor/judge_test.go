@@ -86,6 +86,10 @@ func TestJudge(t *testing.T) {
 			e.inspection.Files.System, e.inspection.Files.SystemOpen = 2000, 901
 		}, "error open files: the machine allows 2000", "fs.file-max"},
 		{"limits without rights", func(e *exam, _ *need) { e.inspection.Cgroup.Error = "permission denied" }, "warning limits: the limits of broker cannot be enforced by the login bela: permission denied", "root"},
+		{"limits that systemd could hand down", func(e *exam, _ *need) { e.inspection.Cgroup.Error = "permission denied" }, "warning limits: the limits of broker cannot", "have systemd hand cpu and memory down to the login"},
+		{"limits on version 1, where it cannot", func(e *exam, _ *need) {
+			e.inspection.Cgroup = &protocol.CgroupFacts{Version: 1, Error: "permission denied"}
+		}, "warning limits: the limits of broker cannot", "log in as root, or leave limits out"},
 		{"no rights, and no limits asked for", func(e *exam, n *need) { e.inspection.Cgroup.Error, n.limited = "permission denied", nil }, "", ""},
 		{"a cut without root", func(_ *exam, n *need) { n.faults = []faultNeed{{cutFault(), true}} },
 			"error faults: the fault \"split\" (cut worker-1 ↔ iot-1) needs root, and bela is the login bela there", "root"},

@@ -317,7 +317,7 @@ func Remove(ctx context.Context, n *nodes.Node, o RemoveOptions) error {
 }
 
 // Leftovers lists what bela has on the node: "process 123 /path", "cgroup
-// /path", "file /path", "directory /path". It is empty on a clean node.
+// /path", "unit NAME", "file /path", "directory /path". It is empty on a clean node.
 func Leftovers(ctx context.Context, n *nodes.Node) ([]string, error) {
 	res, err := script(ctx, n, "look for leftovers", "leftovers.sh")
 	if err != nil {

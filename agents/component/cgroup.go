@@ -34,6 +34,8 @@ type groups struct {
 	v2  []string // directories to try, the best first
 	id  string   // tells this agent's groups from others'
 	err error
+	// units are what is tried first; nil where systemd does not run the host.
+	units *units
 	// record notes a directory before it is made, so that it can be found when
 	// this agent did not live to remove it; nil notes nothing.
 	record func(path string) error
@@ -144,10 +146,12 @@ func ownGroups(file string) (map[string]string, error) {
 
 // group is an instance's control group.
 type group struct {
+	unit  *unit    // whose group it is; nil for one made by hand
 	paths []string // its directories, one in version 2
 	// The directories that tell and limit; empty where that is not to be had.
 	cpuDir, cpuacctDir, memoryDir string
 	v2                            bool
+	usageV2                       bool // cpuacctDir is of version 2 in any case
 }
 
 // create makes an instance's group. What an earlier agent left in one of the
@@ -269,14 +273,17 @@ func (gs *groups) createV2(base, parent, name string) (*group, error) {
 
 func (g *group) dirs() []string { return g.paths }
 
-// limit sets limits: thousandths of a core, and bytes; 0 is none.
-func (g *group) limit(mcpu int, memory int64) error {
-	var errs []error
-	if mcpu > 0 {
-		errs = append(errs, g.limitCPU(mcpu))
+// limit sets limits. Those of a unit are set already, and only looked at.
+func (g *group) limit(l limits) error {
+	if g.unit != nil {
+		return g.verify(l)
 	}
-	if memory > 0 {
-		errs = append(errs, g.limitMemory(memory))
+	var errs []error
+	if l.cpu > 0 {
+		errs = append(errs, g.limitCPU(l.cpu))
+	}
+	if l.memory > 0 {
+		errs = append(errs, g.limitMemory(l.memory))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return explain(err)
@@ -284,9 +291,12 @@ func (g *group) limit(mcpu int, memory int64) error {
 	return nil
 }
 
+// quota is a CPU limit in microseconds a period. The kernel takes none below a
+// millisecond: 10 thousandths.
+func quota(mcpu int) int { return max(mcpu*cpuPeriod/1000, 1000) }
+
 func (g *group) limitCPU(mcpu int) error {
-	// The kernel takes no quota below a millisecond a period: 10 thousandths.
-	quota := max(mcpu*cpuPeriod/1000, 1000)
+	quota := quota(mcpu)
 	switch {
 	case g.cpuDir == "":
 		return errors.New("cpu limit: no cpu controller")
@@ -299,20 +309,27 @@ func (g *group) limitCPU(mcpu int) error {
 }
 
 func (g *group) limitMemory(bytes int64) error {
-	n := strconv.FormatInt(bytes, 10)
 	if g.memoryDir == "" {
 		return errors.New("memory limit: no memory controller")
 	}
-	// Without swap, where the kernel counts it: a limit that pages instead of
-	// holding would show up as latency.
-	limit, swap, swapLimit := "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", n
+	limit := "memory.limit_in_bytes"
 	if g.v2 {
-		limit, swap, swapLimit = "memory.max", "memory.swap.max", "0"
+		limit = "memory.max"
 	}
-	if err := writeGroup(g.memoryDir, limit, n); err != nil {
+	if err := writeGroup(g.memoryDir, limit, strconv.FormatInt(bytes, 10)); err != nil {
 		return err
 	}
-	if err := writeGroup(g.memoryDir, swap, swapLimit); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	return g.limitSwap(bytes)
+}
+
+// limitSwap leaves no swap to a limit on memory, where the kernel counts it: one
+// that pages instead of holding would show up as latency.
+func (g *group) limitSwap(bytes int64) error {
+	swap, limit := "memory.memsw.limit_in_bytes", strconv.FormatInt(bytes, 10)
+	if g.v2 {
+		swap, limit = "memory.swap.max", "0"
+	}
+	if err := writeGroup(g.memoryDir, swap, limit); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -333,7 +350,7 @@ func (g *group) cpu() (int64, bool) {
 	if g.cpuacctDir == "" {
 		return 0, false
 	}
-	if g.v2 {
+	if g.v2 || g.usageV2 {
 		n, ok := readField(g.cpuacctDir, "cpu.stat", "usage_usec")
 		return n * 1000, ok
 	}
@@ -382,7 +399,8 @@ func readField(dir, file, name string) (int64, bool) {
 	return 0, false
 }
 
-// members are the processes in the group, without those in groups below it.
+// members are the processes in the group, without those in groups below it, and
+// without a unit's keeper.
 func (g *group) members() []int {
 	var pids []int
 	for _, d := range g.paths {
@@ -391,7 +409,7 @@ func (g *group) members() []int {
 			continue
 		}
 		for f := range strings.FieldsSeq(string(b)) {
-			if pid, err := strconv.Atoi(f); err == nil && pid > 0 && !slices.Contains(pids, pid) {
+			if pid, err := strconv.Atoi(f); err == nil && pid > 0 && !g.unit.keeps(pid) && !slices.Contains(pids, pid) {
 				pids = append(pids, pid)
 			}
 		}
@@ -420,6 +438,12 @@ func (g *group) kill(limit time.Duration) error {
 // remove removes the group, and the directories above it that bela made when
 // they are empty. A group stays busy for a moment after its last member's end.
 func (g *group) remove(limit time.Duration) error {
+	if g == nil {
+		return nil
+	}
+	if g.unit != nil {
+		return g.unit.remove(g.paths)
+	}
 	deadline := time.Now().Add(limit)
 	var errs []error
 	for _, d := range g.paths {

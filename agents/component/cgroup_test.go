@@ -163,7 +163,7 @@ func TestGroupLimits(t *testing.T) {
 				write(t, d, map[string]string{f: ""})
 			}
 			g := &group{v2: tt.v2, paths: []string{d}, cpuDir: d, memoryDir: d}
-			if err := g.limit(tt.mcpu, tt.memory); (err != nil) != tt.fails {
+			if err := g.limit(limits{tt.mcpu, tt.memory}); (err != nil) != tt.fails {
 				t.Fatalf("error %v", err)
 			}
 			for f, want := range tt.want {
@@ -174,7 +174,7 @@ func TestGroupLimits(t *testing.T) {
 		})
 	}
 	none := &group{}
-	if none.limit(1, 0) == nil || none.limit(0, 1) == nil {
+	if none.limit(limits{cpu: 1}) == nil || none.limit(limits{memory: 1}) == nil {
 		t.Error("limits without controllers, and no error")
 	}
 }
@@ -206,9 +206,11 @@ func TestCreateKillsWhatAnEarlierAgentLeft(t *testing.T) {
 	spec := b.process("stubborn")
 	spec.ReadyLog = "up"
 	s := b.start(spec)
-	if _, err := b.groups.create("p-1"); err != nil {
+	g, err := b.groups.confine("p-1", limits{})
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer g.remove(killWait)
 	if alive(s.PID) {
 		t.Error("it lives")
 	}

@@ -46,6 +46,8 @@ type Options struct {
 	// Record notes a control group's directory before it is made; one that
 	// cannot be noted is not made. nil notes nothing.
 	Record func(path string) error
+	// RecordUnit notes a systemd unit in the same way.
+	RecordUnit func(unit string) error
 	// RecordState notes a path outside of Dir that components write to, before
 	// they do. nil notes nothing.
 	RecordState func(path string) error
@@ -92,6 +94,9 @@ func New(o Options) *Supervisor {
 	}
 	groups := findGroups("/proc", o.Dir)
 	groups.record = o.Record
+	if groups.units = groups.findUnits("/proc"); groups.units != nil {
+		groups.units.record = o.RecordUnit
+	}
 	return &Supervisor{
 		Options: o, groups: groups,
 		running: make(map[key]*instance), exits: make(map[key]int), restarts: make(map[key]int),
@@ -130,7 +135,7 @@ func (s *Supervisor) Start(ctx context.Context, spec protocol.ComponentSpec) (pr
 		return protocol.ComponentStarted{}, ready
 	}
 	in.openMeter()
-	return protocol.ComponentStarted{PID: in.pid, LimitsEnforced: in.limitsReason == "", LimitsReason: in.limitsReason}, nil
+	return protocol.ComponentStarted{PID: in.pid, LimitsEnforced: in.limitsReason == "", LimitsBy: in.limitsBy(), LimitsReason: in.limitsReason}, nil
 }
 
 // checkSpec refuses what could not even be tried.

@@ -278,7 +278,7 @@ func newBench(t *testing.T, withGroups bool) *bench {
 	if withGroups {
 		requireGroups(t, b.groups)
 	} else {
-		b.groups.err = errors.New("this test does without control groups")
+		b.groups.err, b.groups.units = errors.New("this test does without control groups"), nil
 	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -303,8 +303,8 @@ func self(t *testing.T) string {
 // requireGroups skips where the host lets this user make no control groups.
 func requireGroups(t *testing.T, gs *groups) {
 	t.Helper()
-	g, err := gs.create("probe")
-	if err != nil {
+	g, err := gs.confine("probe", limits{})
+	if g == nil {
 		t.Skipf("control groups cannot be made here: %v", err)
 	}
 	if err := g.remove(killWait); err != nil {
@@ -371,6 +371,11 @@ func (b *bench) checkNothingLeft() {
 	for _, pattern := range []string{"/sys/fs/cgroup/bela/" + b.groups.id, "/sys/fs/cgroup/*/bela/" + b.groups.id, "/sys/fs/cgroup/*/*/*/bela/" + b.groups.id} {
 		if left, _ := filepath.Glob(pattern); len(left) > 0 {
 			b.t.Errorf("control groups left: %v", left)
+		}
+	}
+	if u := b.groups.units; u != nil && u.err == nil {
+		if left := systemctl(b.t, "list-units", "--plain", "--no-legend", unitPrefix+u.id+"*"); left != "" {
+			b.t.Errorf("units left: %s", left)
 		}
 	}
 	if left := b.Running(); len(left) > 0 {

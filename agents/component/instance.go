@@ -217,19 +217,23 @@ func (in *instance) environment() []string {
 
 // confine makes the instance's control group, and says which limits do not hold.
 func (in *instance) confine() {
-	asked := in.spec.LimitCPU > 0 || in.spec.LimitMemory > 0
-	g, err := in.sup.groups.create(in.String())
-	if err != nil {
-		if asked {
-			in.limitsReason = err.Error()
-		}
-		in.sup.Logger.Info("no control group: processes are counted one by one", "component", in.String(), "reason", err)
-		return
-	}
+	l := limits{in.spec.LimitCPU, in.spec.LimitMemory}
+	g, err := in.sup.groups.confine(in.String(), l)
 	in.group = g
-	if err := g.limit(in.spec.LimitCPU, in.spec.LimitMemory); err != nil {
+	if err != nil && l.any() {
 		in.limitsReason = err.Error()
 	}
+	if g == nil {
+		in.sup.Logger.Info("no control group: processes are counted one by one", "component", in.String(), "reason", err)
+	}
+}
+
+// limitsBy says what enforces the instance's limits; empty where nothing does.
+func (in *instance) limitsBy() string {
+	if in.group == nil || in.limitsReason != "" || in.spec.LimitCPU == 0 && in.spec.LimitMemory == 0 {
+		return ""
+	}
+	return in.group.by()
 }
 
 // listen takes a built-in's reports.

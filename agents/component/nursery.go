@@ -73,7 +73,7 @@ func (n *nursery) start(in *instance) error {
 	}
 	w := watched{PID: in.cmd.Process.Pid}
 	if in.group != nil {
-		w.Groups = in.group.dirs()
+		w.Groups, w.Unit = in.group.dirs(), in.group.unit != nil
 	}
 	n.tell(guardLine{Watch: &w})
 	return nil

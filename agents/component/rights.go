@@ -8,26 +8,26 @@ import (
 	"strings"
 )
 
-// TryLimits makes a control group for CPU and memory, limits both, and removes
-// it again: it says whether this login could limit a component, and which
-// version of control groups the host has (0 where none). dir tells this try's
-// groups from others'.
-func TryLimits(proc, dir string) (version int, err error) {
+// TryLimits makes a group for CPU and memory the way that a component's is made,
+// limits both, and removes it again: it says whether this login could limit a
+// component, by what, and which version of control groups the host has (0 where
+// none). dir tells this try's groups from others'.
+func TryLimits(proc, dir string) (version int, by string, err error) {
 	gs := findGroups(proc, filepath.Join(dir, "rights"))
-	version = 1
-	if gs.v2 != nil {
+	gs.units = gs.findUnits(proc)
+	switch {
+	case gs.v2 != nil:
 		version = 2
-	}
-	if gs.err != nil {
-		return 0, gs.err
+	case gs.v1 != nil:
+		version = 1
 	}
 	restore := keepControllers(gs.v2)
 	defer func() { err = errors.Join(err, restore()) }()
-	g, err := gs.create("try")
-	if err != nil {
-		return version, err
+	g, err := gs.confine("try", limits{cpu: 1000, memory: 256 << 20})
+	if err == nil {
+		by = g.by()
 	}
-	return version, errors.Join(g.limit(1000, 256<<20), g.remove(killWait))
+	return version, by, errors.Join(err, g.remove(killWait))
 }
 
 // keepControllers remembers which controllers groups of version 2 hand down,

@@ -22,10 +22,10 @@ const ShimCommand = "component"
 // Shim is the agent's executable as a helper of its own supervisor; args are
 // those after ShimCommand.
 //
-//	exec -parent PID [-group DIR]… [-as UID,GID…] -- COMMAND…   joins the control groups, becomes
-//	                                             the user with these groups, the first its own,
-//	                                             then COMMAND
-//	guard                                        kills what it was told to watch when stdin ends
+//	exec -parent PID [-group DIR]… [-bus ADDRESS -unit NAME] [-as UID,GID…] -- COMMAND…
+//	        joins the control groups, or the systemd unit; becomes the user with these
+//	        groups, the first its own; then becomes COMMAND
+//	guard   kills what it was told to watch when stdin ends
 //
 // A process is in its groups before its first instruction that way. It does not
 // return when it becomes the command.
@@ -44,7 +44,11 @@ func Shim(args []string) error {
 // shimArgs is the argument list that makes Shim run argv in a group.
 func shimArgs(self string, g *group, as *login, argv []string) []string {
 	args := []string{self, ShimCommand, "exec", "-parent", strconv.Itoa(os.Getpid())}
-	if g != nil {
+	switch {
+	case g == nil:
+	case g.unit != nil:
+		args = append(args, "-bus", g.unit.manager.address, "-unit", g.unit.name)
+	default:
 		for _, d := range g.dirs() {
 			args = append(args, "-group", d)
 		}
@@ -59,7 +63,7 @@ func shimExec(args []string) error {
 	// The parent-death signal belongs to a thread: set it on the one that becomes
 	// the command.
 	runtime.LockOSThread()
-	parent := 0
+	parent, bus := 0, ""
 	for len(args) >= 2 && args[0] != "--" {
 		switch args[0] {
 		case "-parent":
@@ -70,6 +74,12 @@ func shimExec(args []string) error {
 			parent = n
 		case "-group":
 			if err := joinGroup(args[1]); err != nil {
+				return err
+			}
+		case "-bus":
+			bus = args[1]
+		case "-unit":
+			if err := joinUnit(bus, args[1]); err != nil {
 				return err
 			}
 		case "-as":
@@ -134,6 +144,16 @@ func joinGroup(dir string) error {
 	return nil
 }
 
+// joinUnit has systemd move this process into a unit.
+func joinUnit(bus, name string) error {
+	busctl, err := findBusctl()
+	if err != nil {
+		return err
+	}
+	m := &manager{busctl: busctl, address: bus}
+	return m.attach(name, os.Getpid())
+}
+
 // guardLine is what the agent tells the guard.
 type guardLine struct {
 	Watch  *watched `json:"watch,omitempty"`
@@ -144,6 +164,8 @@ type guardLine struct {
 type watched struct {
 	PID    int      `json:"pid"` // and process group
 	Groups []string `json:"groups,omitempty"`
+	// Unit says that the groups are a systemd unit's: systemd removes them.
+	Unit bool `json:"unit,omitempty"`
 }
 
 // guard keeps what is under watch until its input ends, and kills what is left
@@ -171,7 +193,10 @@ func guard(in *os.File) error {
 			continue
 		}
 		g := groupOf(w.Groups)
-		errs = append(errs, g.kill(killWait), g.remove(killWait))
+		errs = append(errs, g.kill(killWait))
+		if !w.Unit {
+			errs = append(errs, g.remove(killWait))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -42,8 +42,8 @@ func (s *server) inspect(ctx context.Context, spec protocol.InspectSpec) (protoc
 		}
 	}
 	if spec.Limits {
-		version, err := component.TryLimits(s.Proc, spec.Directory)
-		in.Cgroup = &protocol.CgroupFacts{Version: version}
+		version, by, err := component.TryLimits(s.Proc, spec.Directory)
+		in.Cgroup = &protocol.CgroupFacts{Version: version, By: by}
 		if err != nil {
 			in.Cgroup.Error = err.Error()
 		}

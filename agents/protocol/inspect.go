@@ -21,7 +21,7 @@ type InspectSpec struct {
 	Undo string `json:"undo"`
 	// Window is over which load is watched.
 	Window time.Duration `json:"window"`
-	// Limits asks to try whether control groups can be made and limited.
+	// Limits asks to try whether what is started can be limited.
 	Limits bool `json:"limits,omitempty"`
 }
 
@@ -109,6 +109,8 @@ type NetworkFacts struct {
 // CgroupFacts say whether this login can limit what it starts.
 type CgroupFacts struct {
 	Version int `json:"version"` // 1 or 2; 0 is none
+	// By is what would enforce limits, as in ComponentStarted.LimitsBy.
+	By string `json:"by,omitempty"`
 	// Error says why it cannot; empty where it can.
 	Error string `json:"error,omitempty"`
 }

@@ -201,6 +201,9 @@ type ComponentStarted struct {
 	// enforce them; LimitsReason says why.
 	LimitsEnforced bool   `json:"limits_enforced"`
 	LimitsReason   string `json:"limits_reason,omitempty"`
+	// LimitsBy is what enforces limits that were asked for: "cgroup v1", "cgroup
+	// v2", "systemd unit NAME (cgroup v2)".
+	LimitsBy string `json:"limits_by,omitempty"`
 }
 
 // ComponentStop asks for one instance to end; Name "" is all of this agent's,

@@ -52,11 +52,21 @@ agent_pid() {
   runs_agent "$pid" && echo "$pid"
 }
 
+# units prints the systemd units that the agent made. Their names are believed
+# only where they are of bela's kind.
+units() { owned && recorded unit | LC_ALL=C grep -x 'bela-[0-9a-f]\{8\}-[A-Za-z0-9_.-]*\.scope'; }
+
+# manager runs systemctl for the systemd that makes units for this login.
+manager() {
+  if [ "$(id -u)" = 0 ]; then systemctl "$@"; else systemctl --user "$@"; fi
+}
+
 # processes prints the numbers of all processes that the agent started, and in a
 # directory that is bela's also of those that run from it or work in it, and of
-# those in the control groups that the agent made.
+# those in the control groups and units that the agent made.
 processes() {
   {
+    units | while IFS= read -r unit; do grep -lF -e "/$unit" /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3; done
     ! owned || recorded cgroup | while IFS= read -r path; do
       case $path in
         */../* | */..) ;;

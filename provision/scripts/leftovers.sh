@@ -9,6 +9,9 @@ fi
 recorded cgroup | while IFS= read -r path; do
   [ ! -d "$path" ] || printf 'cgroup %s\n' "$path"
 done
+units | while IFS= read -r unit; do
+  [ "$(manager show -P LoadState "$unit" 2>/dev/null)" != loaded ] || printf 'unit %s\n' "$unit"
+done
 recorded state | while IFS= read -r path; do
   [ ! -e "$path" ] || printf 'state %s\n' "$path"
 done

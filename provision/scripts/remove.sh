@@ -24,6 +24,9 @@ recorded cgroup | while IFS= read -r path; do
     *) rmdir -- "${path%/*}" 2>/dev/null ;; # bela itself, unless another agent uses it
   esac
 done
+# systemd removes a unit with its last process, but where nobody tells it: in a
+# container with control groups of version 1.
+units | while IFS= read -r unit; do manager stop "$unit" 2>/dev/null; done
 # State of components lies outside too.
 recorded state | while IFS= read -r path; do
   case $path in
