@@ -11,6 +11,8 @@ needs=(
 	"mosquitto mosquitto MQTT against a second broker"
 	"ip iproute2 many hosts on one machine"
 	"nft nftables many hosts on one machine"
+	"busctl systemd limits through a real systemd"
+	"dbus-daemon dbus limits through a real systemd"
 	"iptables iptables faults: a network that is cut"
 	"tc iproute2 faults: a slow network"
 	"mosquitto_sub mosquitto-clients recipes: Redis beside mosquitto"
