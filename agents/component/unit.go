@@ -145,10 +145,8 @@ func (n *unit) request(instance string, l limits, oomPolicy bool) []string {
 		// systemd limits the tasks of every unit; bela only what it was asked to.
 		{"TasksMax", "t", strconv.FormatUint(math.MaxUint64, 10)},
 	}
-	if l.cpu > 0 {
-		properties = append(properties,
-			[]string{"CPUQuotaPerSecUSec", "t", strconv.Itoa(quota(l.cpu) * (1_000_000 / cpuPeriod))},
-			[]string{"CPUQuotaPeriodUSec", "t", strconv.Itoa(cpuPeriod)})
+	if l.cpu > 0 { // over the kernel's period, which is systemd's too
+		properties = append(properties, []string{"CPUQuotaPerSecUSec", "t", strconv.Itoa(quota(l.cpu) * (1_000_000 / cpuPeriod))})
 	}
 	if l.memory > 0 {
 		properties = append(properties,

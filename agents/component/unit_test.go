@@ -41,8 +41,8 @@ func TestUnitRequest(t *testing.T) {
 		want   string
 	}{
 		{"no limits: counted all the same", limits{}, false, "7 " + plain + " 0"},
-		{"350 mcpu are 350 ms a second", limits{cpu: 350}, false, "9 " + plain + " CPUQuotaPerSecUSec t 350000 CPUQuotaPeriodUSec t 100000 0"},
-		{"no less than the kernel takes", limits{cpu: 1}, false, "9 " + plain + " CPUQuotaPerSecUSec t 10000 CPUQuotaPeriodUSec t 100000 0"},
+		{"350 mcpu are 350 ms a second", limits{cpu: 350}, false, "8 " + plain + " CPUQuotaPerSecUSec t 350000 0"},
+		{"no less than the kernel takes", limits{cpu: 1}, false, "8 " + plain + " CPUQuotaPerSecUSec t 10000 0"},
 		{"memory without swap; one process killed, not all", limits{memory: 1 << 20}, true, "10 " + plain + " MemoryMax t 1048576 MemorySwapMax t 0 OOMPolicy s continue 0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
