@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 )
 
@@ -53,9 +54,13 @@ type CorruptError struct {
 
 func (e *CorruptError) Error() string {
 	if e.Line > 0 {
-		return fmt.Sprintf("%s:%d is corrupt: %v; restore the file from a copy, or read the run without it", e.Path, e.Line, e.Err)
+		return fmt.Sprintf("%s:%d is corrupt: %v; restore the file from a copy, or move it away: what cells measured is read without it", e.Path, e.Line, e.Err)
 	}
-	return fmt.Sprintf("%s is corrupt: %v; restore the file from a copy, or run the cell again", e.Path, e.Err)
+	next := "restore the file from a copy, or start the run anew"
+	if filepath.Base(filepath.Dir(filepath.Dir(e.Path))) == "cells" { // only this cell rests on it
+		next = "restore the file from a copy, or move the cell's directory away and run it again with bela resume"
+	}
+	return fmt.Sprintf("%s is corrupt: %v; %s", e.Path, e.Err, next)
 }
 
 // Unwrap gives the cause and ErrCorrupt.

@@ -129,6 +129,9 @@ func (r *Reader) readEnvironment() error {
 	}
 	err := readJSON(path, &format)
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(filepath.Join(r.Dir, "plan.json")); err == nil { // which is stored last
+			return &CorruptError{Path: path, Err: errors.New("it is missing, beside a plan")}
+		}
 		if _, err := os.Stat(filepath.Join(r.Dir, "lock")); err == nil {
 			return fmt.Errorf("%s: %w: it ended while it was being made; start it again", r.Dir, ErrIncomplete)
 		}
