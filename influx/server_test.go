@@ -28,6 +28,7 @@ func TestServer(t *testing.T) {
 		"missing bucket":      testMissingBucket,
 		"partial write":       testPartialWrite,
 		"sending again":       testSendingAgain,
+		"narrow link":         testNarrowLink,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, db) })
 	}
