@@ -97,6 +97,8 @@ type ComparedCell struct {
 type MetricDifference struct {
 	measure.Metric
 	measure.Difference
+	// Ratio is the interval of the other to the base; nil where there is none.
+	Ratio *measure.Ratio `json:"ratio"`
 }
 
 // DefaultMetrics are what a comparison shows unless it is asked for others.
@@ -167,9 +169,10 @@ func compareCells(p measure.Pair, shared, metrics []string, both bool) ComparedC
 		Base: comparedCell(p.Base, shared), Other: comparedCell(p.Other, shared), Metrics: []MetricDifference{},
 	}
 	for _, m := range selectMetrics(p, metrics) {
-		d := measure.Compare(p.Base.Samples(m), p.Other.Samples(m), m, measure.Alpha)
+		base, other := p.Base.Samples(m), p.Other.Samples(m)
+		d := measure.Compare(base, other, m, measure.Alpha)
 		if d.Base != nil && d.Other != nil || !both && (d.Base != nil || d.Other != nil) {
-			cells.Metrics = append(cells.Metrics, MetricDifference{m, d})
+			cells.Metrics = append(cells.Metrics, MetricDifference{m, d, measure.RatioOf(base, other, measure.Alpha)})
 		}
 	}
 	return cells

@@ -17,9 +17,14 @@ var comparePage string
 type comparedPage struct {
 	Head    []string
 	Remarks []section
-	Charts  []chart.Chart
-	Cells   []comparedTable
-	Reading section
+	// Findings count what was found, Forests show the differences, Charts both
+	// medians.
+	Findings table
+	Forests  []chart.Forest
+	NotDrawn int
+	Charts   []chart.Chart
+	Cells    []comparedTable
+	Reading  section
 }
 
 // comparedTable is the table of two matched cells with what is said below it.
@@ -33,19 +38,34 @@ type comparedTable struct {
 func CompareHTML(w io.Writer, cs []Comparison) error {
 	var pages []comparedPage
 	for i, c := range cs {
-		p := comparedPage{Head: comparisonHead(c), Remarks: comparisonRemarks(c), Charts: differenceCharts(c, i+1), Reading: reading(c)}
+		p := comparedPage{Head: comparisonHead(c), Remarks: comparisonRemarks(c), Findings: findingsTable(c), Charts: besideCharts(c, i+1), Reading: reading(c)}
+		p.Forests, p.NotDrawn = forests(c, i+1)
 		for _, k := range c.Cells {
 			t, items := cellsTable(k)
 			p.Cells = append(p.Cells, comparedTable{t, items})
 		}
 		pages = append(pages, p)
 	}
-	return writePage(w, "comparison", comparePage, pages)
+	return writePage(w, "comparison", comparePage, struct {
+		Comparisons []comparedPage
+		Marks       []markKey
+	}{pages, marks()})
 }
 
-// differenceCharts draw each metric of the base beside the other's, cell by
+// markKey says what a mark of the differences means.
+type markKey struct {
+	Class string
+	Shape chart.Shape
+	What  string
+}
+
+func marks() []markKey {
+	return []markKey{{"good", chart.Square, "better"}, {"bad", chart.Diamond, "worse"}, {"c0", chart.Circle, "differs, and no way is better"}, {"soft", chart.Hollow, "no evidence of a difference, or too few repetitions to tell"}}
+}
+
+// besideCharts draw each metric of the base beside the other's, cell by
 // cell, with the medians' intervals; a metric that one side lacks is left out.
-func differenceCharts(c Comparison, nth int) []chart.Chart {
+func besideCharts(c Comparison, nth int) []chart.Chart {
 	var names []string
 	for _, k := range c.Cells {
 		for _, d := range k.Metrics {
@@ -53,6 +73,9 @@ func differenceCharts(c Comparison, nth int) []chart.Chart {
 				names = append(names, name)
 			}
 		}
+	}
+	if len(c.Cells) > mostBesideCells {
+		return nil // nobody reads hundreds of places on an axis
 	}
 	var axis chart.Axis
 	every := (len(c.Cells) + 5) / 6
@@ -87,7 +110,7 @@ func differenceCharts(c Comparison, nth int) []chart.Chart {
 				}
 			}
 		}
-		drawn := chart.Chart{ID: fmt.Sprintf("difference%d-%d", nth, len(all)+1), Title: clean(name), X: axis, Lines: []chart.Line{base, other},
+		drawn := chart.Chart{ID: fmt.Sprintf("beside%d-%d", nth, len(all)+1), Title: clean(name), X: axis, Lines: []chart.Line{base, other},
 			Y: chart.Axis{Title: "medians over repetitions", FromZero: true}, Text: clean(name) + " of the base and of the other run, cell by cell; the tables have the numbers."}
 		if drawn.Drawn() {
 			all = append(all, drawn)
@@ -96,5 +119,8 @@ func differenceCharts(c Comparison, nth int) []chart.Chart {
 	return all
 }
 
+// mostBesideCells bounds how many cells have both medians drawn.
+const mostBesideCells = 48
+
 // mostComparedCharts bounds the pictures of one comparison.
-const mostComparedCharts = 12
+const mostComparedCharts = mostForests

@@ -30,6 +30,7 @@ func CompareText(w io.Writer, cs []Comparison, o Options) error {
 		for _, s := range comparisonRemarks(c) {
 			p.section(s)
 		}
+		p.table(findingsTable(c))
 		for _, k := range c.Cells {
 			t, items := cellsTable(k)
 			if len(t.Rows) == 0 {
@@ -65,6 +66,9 @@ func CompareMarkdown(w io.Writer, cs []Comparison) error {
 		for _, s := range comparisonRemarks(c) {
 			b.WriteString("\n## " + escapeMarkdown(s.Title) + "\n\n")
 			list(s.Items)
+		}
+		if t := findingsTable(c); len(t.Rows) > 0 {
+			markdownTable(&b, t)
 		}
 		for _, k := range c.Cells {
 			t, items := cellsTable(k)
@@ -117,7 +121,7 @@ func comparisonRemarks(c Comparison) []section {
 // cellsTable is the table of two matched cells, and what is to be said below it.
 func cellsTable(k ComparedCells) (table, []item) {
 	t := table{Title: k.Cell, Columns: []column{
-		{Head: "metric", Left: true}, {Head: "base"}, {Head: "other"}, {Head: "change"}, {Head: "p", Rank: 1}, {Head: "finding", Left: true},
+		{Head: "metric", Left: true}, {Head: "base"}, {Head: "other"}, {Head: "change"}, {Head: "interval", Rank: 2}, {Head: "p", Rank: 1}, {Head: "finding", Left: true},
 	}}
 	if t.Title == "" {
 		t.Title = "The one cell"
@@ -179,7 +183,7 @@ func differenceRow(d MetricDifference) []field {
 			finding.Text, finding.Tone = string(d.Finding)+": better", good
 		}
 	}
-	return []field{{Text: clean(d.String())}, {Text: medianText(d.Base)}, {Text: medianText(d.Other)}, {Text: changeText(d.Change)}, {Text: p}, finding}
+	return []field{{Text: clean(d.String())}, {Text: medianText(d.Base)}, {Text: medianText(d.Other)}, {Text: changeText(d.Change)}, {Text: ratioText(d.Ratio)}, {Text: p}, finding}
 }
 
 // medianText is a median, and how far its interval reaches where it has one: in
@@ -219,6 +223,15 @@ func changeText(change *float64) string {
 	return fmt.Sprintf("%+.1f%%", percent)
 }
 
+// ratioText is between which relative changes the truth lies.
+func ratioText(r *measure.Ratio) string {
+	if r == nil {
+		return missing
+	}
+	low, high := r.Low-1, r.High-1
+	return "[" + changeText(&low) + ", " + changeText(&high) + "]"
+}
+
 // reading says how the tables are to be read.
 func reading(c Comparison) section {
 	s := section{Title: "How to read this"}
@@ -231,6 +244,9 @@ func reading(c Comparison) section {
 		say("± is how far the median's interval reaches to its farther end. It holds the median with a confidence of %s.", strings.Join(reached, ", "))
 	} else {
 		say("There are no intervals: they need 6 repetitions.")
+	}
+	if reached := ratioConfidences(c); len(reached) > 0 {
+		say("The interval is that of the relative change, after Hodges and Lehmann, with a confidence of %s. It leaves out 0 where there is a finding. There is none where a value is 0.", strings.Join(reached, ", "))
 	}
 	tested, found := 0, 0
 	for _, k := range c.Cells {
@@ -266,6 +282,23 @@ func confidences(c Comparison) []string {
 		}
 	}
 	return confidenceTexts(reached)
+}
+
+// ratioConfidences are those that the intervals of the change reach, by numbers
+// of repetitions.
+func ratioConfidences(c Comparison) []string {
+	var all []string
+	for _, k := range c.Cells {
+		for _, d := range k.Metrics {
+			if d.Ratio == nil {
+				continue
+			}
+			if s := fmt.Sprintf("%.1f %% at n=%d and %d", math.Floor(d.Ratio.Confidence*1000)/10, d.Base.N, d.Other.N); !slices.Contains(all, s) {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
 }
 
 func confidenceTexts(reached map[int]float64) []string {

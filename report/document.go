@@ -74,12 +74,17 @@ type table struct {
 	Rows    [][]field
 }
 
+// Long says that a page shows the table folded: it would bury what follows.
+func (t table) Long() bool { return len(t.Rows) > 40 || len(t.Columns) > 40 }
+
 type column struct {
 	Head string
 	// Rank is the order in which columns are left out where there is no room,
 	// the highest first; 0 stays.
 	Rank int
 	Left bool // aligned; numbers are not
+	// Wrap says that a page may break the text over lines.
+	Wrap bool
 }
 
 type field struct {
@@ -92,6 +97,7 @@ const (
 	reasonsTitle  = "Why cells are not valid"
 	expectedTitle = "Expectations"
 	absentTitle   = "Not measured"
+	arrivalsTitle = "What arrived over time, × where a fault was in force"
 )
 
 // missing stands for a number that was not taken.
@@ -279,77 +285,6 @@ func number(v *float64) string {
 	}
 }
 
-// use is the resource use of a component's instances in one cell, summed.
-type use struct{ mean, most, memory *float64 }
-
-func (u *use) add(c measure.Component) {
-	sum := func(to **float64, v *float64) {
-		if v == nil {
-			return
-		}
-		total := *v
-		if *to != nil {
-			total += **to
-		}
-		*to = &total
-	}
-	sum(&u.mean, c.CPUMean)
-	sum(&u.most, c.CPUMax)
-	sum(&u.memory, c.MemoryMax)
-}
-
-// componentTables have a row for each component and a column for each cell.
-func componentTables(run *store.Reader, instances bool) (cpu, memory table) {
-	var names []string // in the order of their first appearance
-	uses := map[string]map[int]*use{}
-	several := false
-	for i, c := range run.Cells {
-		for _, k := range c.Components {
-			name := clean(k.Component)
-			if instances {
-				name += "/" + strconv.Itoa(k.Instance)
-			}
-			several = several || (k.Instance > 1 && !instances)
-			if uses[name] == nil {
-				uses[name] = map[int]*use{}
-				names = append(names, name)
-			}
-			if uses[name][i] == nil {
-				uses[name][i] = &use{}
-			}
-			uses[name][i].add(k)
-		}
-	}
-	if len(names) == 0 {
-		return cpu, memory
-	}
-	cpu = table{Title: "CPU, mean/max", Note: "thousandths of a core", Columns: []column{{Head: "component", Left: true}}}
-	memory = table{Title: "Memory, max", Note: "MiB", Columns: []column{{Head: "component", Left: true}}}
-	if several {
-		cpu.Note += "; summed over instances, so that a maximum is an upper bound"
-		memory.Note += "; summed over instances"
-	}
-	for _, c := range run.Cells {
-		head := column{Head: "cell " + label(run, c.Number, c.Repetition)}
-		cpu.Columns, memory.Columns = append(cpu.Columns, head), append(memory.Columns, head)
-	}
-	for _, name := range names {
-		cpuRow, memoryRow := []field{{Text: name}}, []field{{Text: name}}
-		for i := range run.Cells {
-			cpuText, memoryText := missing, missing
-			if u := uses[name][i]; u != nil {
-				memoryText = number(u.memory)
-				if u.mean != nil || u.most != nil {
-					cpuText = number(u.mean) + "/" + number(u.most)
-				}
-			}
-			cpuRow, memoryRow = append(cpuRow, field{Text: cpuText}), append(memoryRow, field{Text: memoryText})
-		}
-		cpu.Rows, memory.Rows = append(cpu.Rows, cpuRow), append(memory.Rows, memoryRow)
-	}
-	return cpu, memory
-}
-
 func reasons(run *store.Reader) section {
 	s := section{Title: reasonsTitle}
 	for _, c := range run.Cells {
@@ -399,18 +334,29 @@ func expectations(run *store.Reader) section {
 		switch {
 		case len(failed) > 0:
 			t = bad
-			text = fmt.Sprintf("%s: failed in %s; held in %s", clean(name), strings.Join(failed, ", "), cells(held))
+			text = fmt.Sprintf("%s: failed in %s; held in %s", clean(name), among(failed), cells(held))
 		case len(unknown) > 0:
 			t = fair
 		case held == 0:
 			text, t = clean(name)+": not checked, for no cell was measured", fair
 		}
 		if len(unknown) > 0 {
-			text += "; unknown in " + strings.Join(unknown, ", ")
+			text += "; unknown in " + among(unknown)
 		}
 		s.Items = append(s.Items, item{Tone: t, Text: text})
 	}
 	return s
+}
+
+// mostNamed is how many cells are named in a line; the tables have all.
+const mostNamed = 6
+
+// among names cells, or the first of many.
+func among(names []string) string {
+	if len(names) <= mostNamed {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s: %s and %d more", cells(len(names)), strings.Join(names[:mostNamed-1], ", "), len(names)-mostNamed+1)
 }
 
 func cells(n int) string {

@@ -59,7 +59,7 @@ func recovery(f measure.Fault) field {
 // arrivals draws, for each cell with faults, what arrived over time, with marks
 // where a fault was in force.
 func arrivals(run *store.Reader) section {
-	s := section{Title: "What arrived over time, × where a fault was in force"}
+	s := section{Title: arrivalsTitle}
 	for _, c := range run.Cells {
 		if len(c.Faults) == 0 {
 			continue

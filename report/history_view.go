@@ -197,7 +197,7 @@ func runTable(h History) table {
 }
 
 // mostHistoryCharts bounds the pictures of a page; series that changed come first.
-const mostHistoryCharts = 60
+const mostHistoryCharts = 24
 
 // historyCharts draw each series with its levels, and say how many there was no
 // room for.

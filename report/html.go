@@ -31,6 +31,8 @@ type runPage struct {
 	// other sections.
 	Verdicts []section
 	Rest     []section
+	// Why counts the reasons where there are many.
+	Why      table
 	Tables   []table
 	Plots    []chart.Chart
 	Times    []cellTimes
@@ -40,6 +42,12 @@ type runPage struct {
 	Nodes    table
 	Commands []string
 }
+
+// ReasonsTitle is that of the reasons.
+func (runPage) ReasonsTitle() string { return reasonsTitle }
+
+// Folded says that each of the tables is folded: there are so many.
+func (p runPage) Folded() bool { return len(p.Tables) > 12 }
 
 // Measured says whether any of the tables has a row.
 func (p runPage) Measured() bool {
@@ -59,6 +67,8 @@ type expected struct {
 	State    string
 	Tone     tone
 	Measured []item
+	// More are cells that found no room.
+	More int
 }
 
 // HTML writes the report as one file that needs no other: it can be read
@@ -68,9 +78,11 @@ func HTML(w io.Writer, run *store.Reader, o Options) error {
 	p := runPage{document: d, Counts: tallies(run), Expected: expectedIn(run), Tables: d.tables()[3:],
 		Plots: plots(run), Diagram: newDiagram(run), Nodes: nodeTable(run), Commands: commands(run)}
 	p.Times, p.Damaged, p.NoRoom = overTime(run)
+	p.Why = reasonsByKind(run)
 	for _, s := range d.Sections {
 		switch s.Title {
 		case expectedTitle: // has a part of its own
+		case arrivalsTitle: // is drawn better over time
 		case reasonsTitle, absentTitle:
 			p.Verdicts = append(p.Verdicts, s)
 		default:
@@ -132,17 +144,69 @@ func expectedIn(run *store.Reader) []expected {
 		all = append(all, expected{Name: name, State: state, Tone: i.Tone})
 	}
 	for k := range all {
-		for _, c := range run.Cells {
-			for _, o := range c.Outcomes {
-				if clean(o.Name) != all[k].Name || o.Message == "" || len(all[k].Measured) == mostMeasured {
-					continue
-				}
-				all[k].Measured = append(all[k].Measured, item{Tone: outcomeTone(o.State),
+		all[k].Measured, all[k].More = measuredOf(run, all[k].Name)
+	}
+	return all
+}
+
+// measuredOf is what an expectation came to in each cell, those first where it
+// did not hold, and how many found no room.
+func measuredOf(run *store.Reader, name string) (items []item, more int) {
+	for _, c := range run.Cells {
+		for _, o := range c.Outcomes {
+			if clean(o.Name) == name && o.Message != "" {
+				items = append(items, item{Tone: outcomeTone(o.State),
 					Text: fmt.Sprintf("cell %s %s: %s", label(run, c.Number, c.Repetition), clean(o.State), clean(o.Message))})
 			}
 		}
 	}
-	return all
+	slices.SortStableFunc(items, func(a, b item) int {
+		held := func(i item) int {
+			if i.Tone == good {
+				return 1
+			}
+			return 0
+		}
+		return held(a) - held(b)
+	})
+	if len(items) > mostMeasured {
+		return items[:mostMeasured], len(items) - mostMeasured
+	}
+	return items, 0
+}
+
+// reasonsByKind counts the cells that each kind of reason spoiled, the most
+// frequent first, with one of its texts.
+func reasonsByKind(run *store.Reader) table {
+	t := table{Title: "Reasons by kind", Columns: []column{{Head: "reason", Left: true}, {Head: "verdict", Left: true}, {Head: "cells"}, {Head: "of them", Left: true, Wrap: true}, {Head: "for example", Left: true, Wrap: true}}}
+	type kind struct {
+		code    string
+		verdict measure.Verdict
+		example string
+		cells   []string
+	}
+	var kinds []kind
+	for _, c := range run.Cells {
+		for _, r := range c.Reasons {
+			i := slices.IndexFunc(kinds, func(k kind) bool { return k.code == r.Code && k.verdict == r.Verdict })
+			if i < 0 {
+				kinds, i = append(kinds, kind{code: r.Code, verdict: r.Verdict, example: r.Text}), len(kinds)
+			}
+			if at := label(run, c.Number, c.Repetition); !slices.Contains(kinds[i].cells, at) {
+				kinds[i].cells = append(kinds[i].cells, at)
+			}
+		}
+	}
+	slices.SortStableFunc(kinds, func(a, b kind) int { return len(b.cells) - len(a.cells) })
+	for _, k := range kinds {
+		named := strings.Join(k.cells[:min(len(k.cells), mostNamed)], ", ")
+		if more := len(k.cells) - mostNamed; more > 0 {
+			named += fmt.Sprintf(" and %d more", more)
+		}
+		t.Rows = append(t.Rows, []field{{Text: clean(strings.ReplaceAll(k.code, "_", " "))}, {Text: clean(string(k.verdict)), Tone: verdictTone(k.verdict)},
+			{Text: strconv.Itoa(len(k.cells))}, {Text: named}, {Text: clean(k.example)}})
+	}
+	return t
 }
 
 func outcomeTone(state string) tone {

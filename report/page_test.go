@@ -111,7 +111,7 @@ func TestComparisonInBrowser(t *testing.T) {
 	inBrowser(t, "comparison", func(w io.Writer) error { return CompareHTML(w, []Comparison{c}) }, 12)
 }
 
-func opened(t *testing.T, dir string) *store.Reader {
+func opened(t testing.TB, dir string) *store.Reader {
 	t.Helper()
 	run, err := store.Open(dir, "")
 	must(t, err)

@@ -105,13 +105,20 @@ func others(dimensions []measure.Dimension, along string) string {
 	return strings.Join(parts, " ")
 }
 
+// beside is how far a line lies from its place, so that dots and bars of several
+// at the same value do not hide one another; from 0, of so many.
+func (s sheet) beside(nth, of int) float64 {
+	return (float64(nth) - float64(of-1)/2) * min(0.012*float64(len(s.values)), 0.5/float64(of))
+}
+
 // line is one metric of a group along the values: medians over repetitions,
-// every repetition a dot, and the median's interval where there is one.
-func (s sheet) line(name, group string, colour int, m measure.Metric, unit string) chart.Line {
+// every repetition a dot, and the median's interval where there is one. It is one
+// of so many in its chart, and has the colour of its number.
+func (s sheet) line(name, group string, colour, of int, m measure.Metric, unit string) chart.Line {
 	l := chart.Line{Name: name, Colour: colour}
 	for i, value := range s.values {
 		samples := s.at[[2]string{group, value}].Samples(m)
-		x := float64(i)
+		x := float64(i) + s.beside(colour, of)
 		for _, v := range samples {
 			l.Dots = append(l.Dots, chart.Point{X: x, Y: v, Title: fmt.Sprintf("%s, %s %s: %s %s", name, clean(s.along), value, number(&v), unit)})
 		}
@@ -153,9 +160,9 @@ func (s sheet) latency() chart.Chart {
 	c := chart.Chart{Title: "Latency against " + clean(s.along), X: s.axis, Y: chart.Axis{Title: "ms from the intended send time, logarithmic", Log: true},
 		Text: "p50 and p99 of the latency for each value of " + clean(s.along) + "; the table of cells has the numbers.", Note: s.note}
 	for g, group := range s.groups {
-		p99 := s.line(strings.TrimSpace("p99 "+group), group, g, named(measure.CellMetrics(), "latency_p99_ms"), "ms")
+		p99 := s.line(strings.TrimSpace("p99 "+group), group, g, len(s.groups), named(measure.CellMetrics(), "latency_p99_ms"), "ms")
 		p99.Dashed = true
-		c.Lines = append(c.Lines, s.line(strings.TrimSpace("p50 "+group), group, g, named(measure.CellMetrics(), "latency_p50_ms"), "ms"), p99)
+		c.Lines = append(c.Lines, s.line(strings.TrimSpace("p50 "+group), group, g, len(s.groups), named(measure.CellMetrics(), "latency_p50_ms"), "ms"), p99)
 	}
 	return c
 }
@@ -168,7 +175,7 @@ func (s sheet) delivery() chart.Chart {
 		if name == "" {
 			name = "drops"
 		}
-		c.Lines = append(c.Lines, s.line(name, group, g, named(measure.CellMetrics(), "drops_per_5min"), "drops in 5 min"))
+		c.Lines = append(c.Lines, s.line(name, group, g, len(s.groups), named(measure.CellMetrics(), "drops_per_5min"), "drops in 5 min"))
 	}
 	return c
 }
@@ -177,7 +184,7 @@ func (s sheet) hops(group string) chart.Chart {
 	c := chart.Chart{Title: titled("Throughput per hop", group), X: s.axis, Y: chart.Axis{Title: "bytes a second, logarithmic", Log: true},
 		Text: "Bytes a second into and out of each hop, for each value of " + clean(s.along) + ".", Note: s.note}
 	for i, hop := range []string{"broker_in", "broker_out", "gateway_in", "gateway_out", "hub_in"} {
-		l := s.line(strings.ReplaceAll(hop, "_", " "), group, i, named(measure.CellMetrics(), hop+"_Bps"), "B/s")
+		l := s.line(strings.ReplaceAll(hop, "_", " "), group, i, 5, named(measure.CellMetrics(), hop+"_Bps"), "B/s")
 		l.Dashed = strings.HasSuffix(hop, "_out")
 		c.Lines = append(c.Lines, l)
 	}
@@ -200,7 +207,7 @@ func (s sheet) components(run *store.Reader, group, metric, title, unit string) 
 		names = names[:chart.Colours]
 	}
 	for i, name := range names {
-		c.Lines = append(c.Lines, s.line(clean(name), group, i, named(measure.ComponentMetrics(name), metric), unit))
+		c.Lines = append(c.Lines, s.line(clean(name), group, i, len(names), named(measure.ComponentMetrics(name), metric), unit))
 	}
 	return withValues(c)
 }

@@ -143,6 +143,7 @@ func (b bands) Plot(c draw.Canvas, p *plot.Plot) {
 type dots struct {
 	on     *surface
 	colour ink
+	shape  Shape
 	points []Point
 }
 
@@ -150,7 +151,7 @@ type dots struct {
 func (d dots) Plot(c draw.Canvas, p *plot.Plot) {
 	x, y := p.Transforms(&c)
 	for _, q := range d.points {
-		d.on.dot(d.colour, x(q.X), y(q.Y), q.Title)
+		d.on.dot(d.colour, d.shape, x(q.X), y(q.Y), q.Title)
 	}
 }
 

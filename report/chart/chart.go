@@ -130,7 +130,7 @@ func (c Chart) add(p *plot.Plot, s *surface, l Line) {
 		if len(stretch) > 1 {
 			p.Add(&plotter.Line{XYs: stretch, LineStyle: style})
 		} else if len(stretch) == 1 && len(l.Dots) == 0 {
-			p.Add(dots{s, colour, []Point{{X: stretch[0].X, Y: stretch[0].Y}}})
+			p.Add(dots{s, colour, shapeOf(l.Colour), []Point{{X: stretch[0].X, Y: stretch[0].Y}}})
 		}
 		stretch = nil
 	}
@@ -142,7 +142,7 @@ func (c Chart) add(p *plot.Plot, s *surface, l Line) {
 		stretch = append(stretch, plotter.XY{X: q.X, Y: q.Y})
 	}
 	end()
-	shown := dots{s, colour, nil}
+	shown := dots{s, colour, shapeOf(l.Colour), nil}
 	for _, q := range l.Dots {
 		if c.shown(q.X, q.Y) {
 			shown.points = append(shown.points, q)
@@ -195,7 +195,11 @@ func (c Chart) fit(p *plot.Plot) bool {
 	for _, t := range c.X.Ticks {
 		x.take(t.At)
 	}
-	p.X.Min, p.X.Max = x.reach(c.X, 0)
+	beside := 0.0
+	if c.X.Ticks != nil && !c.X.Log { // the first and the last are not to lie on the edge
+		beside = 0.04
+	}
+	p.X.Min, p.X.Max = x.reach(c.X, beside)
 	p.Y.Min, p.Y.Max = y.reach(c.Y, 0.06)
 	return true
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -14,7 +15,7 @@ import (
 func TestChart(t *testing.T) {
 	t.Parallel()
 	c := Chart{ID: "x", Title: "a <b>", Text: "text & more", Bands: []Band{{0, 1, `fault "x"<`, "fault"}},
-		Lines: []Line{{Name: "l", Colour: 1, Dashed: true, Points: []Point{{X: 0, Y: 1}, {X: 1, Y: 2}, {X: 2, Y: math.NaN()}, {X: 3, Y: 4}, {X: 4, Y: 8}},
+		Lines: []Line{{Name: "l", Colour: 4, Dashed: true, Points: []Point{{X: 0, Y: 1}, {X: 1, Y: 2}, {X: 2, Y: math.NaN()}, {X: 3, Y: 4}, {X: 4, Y: 8}},
 			Dots: []Point{{0, 1, "low <i>"}, {4, 8, "high"}}, Intervals: []Interval{{0, 0.5, 2}}}}}
 	type shape struct {
 		XMLName xml.Name
@@ -41,7 +42,7 @@ func TestChart(t *testing.T) {
 	}
 	lines := 0
 	for _, p := range svg.Paths {
-		if p.Class == "l c1" && strings.Count(p.D, "L") == 1 {
+		if p.Class == "l c4" && strings.Count(p.D, "L") == 1 {
 			lines++
 		}
 	}
@@ -77,6 +78,142 @@ func FuzzSVG(f *testing.F) {
 			t.Errorf("drawn %v, but %q", c.Drawn(), out)
 		}
 	})
+}
+
+// A forest is a claim about a difference: what grew must stand right of the line,
+// what shrank left of it, a bar must reach over its interval, what has no ratio
+// must have no mark, and names must not become markup.
+func TestForest(t *testing.T) {
+	t.Parallel()
+	f := Forest{ID: "x", Title: "p <50>", Text: "text", Rows: []Row{
+		{Name: "same <b>", Says: "0 %", Title: "all <i>", Ratio: 1, Low: 0.8, High: 1.25, Class: "soft", Shape: Hollow},
+		{Name: "half", Ratio: 0.5, Low: 0.4, High: 0.7, Class: "good", Shape: Square},
+		{Name: "twice", Ratio: 2, Class: "bad", Shape: Diamond},
+		{Name: "from nothing", Says: "0 to 5", Class: "bad", Shape: Diamond},
+		{Name: "far away, with a name that is longer than any row has room for: devices=1000", Says: "much", Ratio: 1e9, Low: 5, High: 1e12, Class: "bad", Shape: Diamond},
+	}}
+	type shape struct {
+		Class string  `xml:"class,attr"`
+		D     string  `xml:"d,attr"`
+		CX    float64 `xml:"cx,attr"`
+	}
+	var svg struct {
+		ViewBox string  `xml:"viewBox,attr"`
+		Lines   []shape `xml:"path"` // of the axis
+		Ticks   []struct {
+			Text string `xml:",chardata"`
+		} `xml:"text"`
+		Rows []struct {
+			Title string   `xml:"title"`
+			Texts []string `xml:"text"`
+			Paths []shape  `xml:"path"`
+			Dots  []shape  `xml:"circle"`
+		} `xml:"g"`
+	}
+	if err := xml.Unmarshal([]byte(f.SVG()), &svg); err != nil {
+		t.Fatal(err)
+	}
+	if len(svg.Rows) != 5 || svg.ViewBox != "0 0 460 204" || svg.Rows[0].Title != "all <i>" || svg.Rows[0].Texts[0] != "same <b>" || svg.Rows[0].Texts[1] != "0 %" {
+		t.Fatalf("%+v", svg)
+	}
+	begin := func(d string) float64 {
+		x, _, _ := strings.Cut(strings.TrimPrefix(d, "M"), ",")
+		v, err := strconv.ParseFloat(x, 64)
+		if err != nil {
+			t.Fatalf("%q: %v", d, err)
+		}
+		return v
+	}
+	if last := svg.Ticks[len(svg.Ticks)-1]; last.Text != "0" { // no difference
+		t.Errorf("ticks %+v", svg.Ticks)
+	}
+	zero := -1.0
+	for _, l := range svg.Lines {
+		if l.Class == "l soft" {
+			zero = begin(l.D)
+		}
+	}
+	same, half, twice := svg.Rows[0], svg.Rows[1], svg.Rows[2]
+	if len(same.Dots) != 1 || same.Dots[0].Class != "hollow soft" || same.Dots[0].CX != zero || len(same.Paths) != 3 {
+		t.Errorf("no change stands at %+v, the line at %g", same, zero)
+	}
+	if up, down, _ := strings.Cut(same.Paths[1].D, "L"); strings.TrimPrefix(up, "M") == down {
+		t.Errorf("a cap without a height: %q", same.Paths[1].D)
+	}
+	if bar := same.Paths[0].D; begin(bar) >= zero || !strings.Contains(bar, "L") {
+		t.Errorf("the bar %q does not cross the line at %g", bar, zero)
+	}
+	if left, right := begin(half.Paths[3].D), begin(twice.Paths[0].D); left >= zero || right <= zero || len(twice.Paths) != 1 || half.Paths[3].Class != "f good" {
+		t.Errorf("half at %g, twice at %g, the line at %g: %+v %+v", left, right, zero, half, twice)
+	}
+	if none := svg.Rows[3]; len(none.Paths)+len(none.Dots) != 0 || none.Texts[1] != "0 to 5" {
+		t.Errorf("what has no ratio: %+v", none)
+	}
+	far := svg.Rows[4]
+	if len(far.Paths) != 3 || begin(far.Paths[2].D) > 460 || len([]rune(far.Texts[0])) > 66 || !strings.HasSuffix(far.Texts[0], "1000") || !strings.Contains(far.Texts[0], "…") {
+		t.Errorf("what is far away: %+v", far)
+	}
+	if (Forest{}).SVG() != "" {
+		t.Error("a picture of nothing")
+	}
+}
+
+// Ticks that are too many overlap, and too few say nothing; no difference is
+// always among them.
+func TestRatioTicks(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		low, top float64
+		want     string
+	}{
+		{0.97, 1.03, "-3% -2% -1% 0 +1% +2% +3%"}, {0.9, 1.2, "-10% -5% 0 +5% +10% +15% +20%"}, {0.5, 2, "-50% -25% 0 +25% +50% +75% +100%"},
+		{0.3, 1.1, "÷2 0"}, {0.4, 3, "÷2 ×2 0"}, {0.05, 30, "÷3 ×3 ÷10 ×10 ×30 0"}, {0.001, 1000, "÷10 ×10 ÷100 ×100 ÷1000 ×1000 0"},
+	} {
+		var got []string
+		for _, k := range ratioTicks(tt.low, tt.top) {
+			got = append(got, k.Text)
+		}
+		if s := strings.Join(got, " "); s != tt.want {
+			t.Errorf("%g to %g: %s, want %s", tt.low, tt.top, s, tt.want)
+		}
+	}
+}
+
+// Numbers of a comparison may be anything; a picture of them must never end it.
+func FuzzForest(f *testing.F) {
+	f.Add(1.0, 0.5, 2.0)
+	f.Add(math.Inf(1), math.NaN(), -1.0)
+	f.Add(1e300, 1e-300, 0.0)
+	f.Fuzz(func(t *testing.T, ratio, low, high float64) {
+		out := string(Forest{ID: "x", Rows: []Row{{Name: "n", Ratio: ratio, Low: low, High: high}}}.SVG())
+		d := xml.NewDecoder(strings.NewReader(out))
+		for {
+			if _, err := d.Token(); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatalf("%v in %s", err, out)
+			}
+		}
+		if strings.Contains(out, "NaN") || strings.Contains(out, "Inf") {
+			t.Errorf("a place that is none: %s", out)
+		}
+	})
+}
+
+// Lines are told apart without colours: neighbours have marks of other shapes.
+func TestShapes(t *testing.T) {
+	t.Parallel()
+	seen := map[string]int{}
+	for colour := range Colours {
+		key := string(Line{Colour: colour, Dots: []Point{{}}}.Key())
+		if last, ok := seen[key]; ok && colour-last < 4 {
+			t.Errorf("lines %d and %d look alike", last, colour)
+		}
+		seen[key] = colour
+	}
+	if len(seen) != 4 {
+		t.Errorf("%d shapes", len(seen))
+	}
 }
 
 // Labels are read at a glance.

@@ -169,13 +169,8 @@ func (s *surface) band(class string, from, to, bottom, top vg.Length, name strin
 }
 
 // dot draws a single value.
-func (s *surface) dot(colour ink, x, y vg.Length, title string) {
-	head := fmt.Sprintf(`<circle class="f %s" cx="%s" cy="%s" r="3"`, colour, number(x), number(s.high-y))
-	if title == "" {
-		s.out.WriteString(head + "/>\n")
-		return
-	}
-	s.out.WriteString(head + "><title>" + html.EscapeString(title) + "</title></circle>\n")
+func (s *surface) dot(colour ink, shape Shape, x, y vg.Length, title string) {
+	s.out.WriteString(shape.at(string(colour), x, s.high-y, 3, title) + "\n")
 }
 
 // number writes a length with a tenth of a unit.
