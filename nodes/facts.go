@@ -96,7 +96,7 @@ func parseFacts(text []byte) (Facts, error) {
 		Kernel:          values["kernel"],
 		Hostname:        values["hostname"],
 		Machine:         values["machine"],
-		CPUs:            int(number(values["cpus"])),
+		CPUs:            countList(values["cpus"]),
 		CPUModel:        values["cpu_model"],
 		Memory:          number(values["memory_kib"]) << 10,
 		MemoryAvailable: number(values["memory_available_kib"]) << 10,
@@ -122,6 +122,25 @@ func limit(s string) int64 {
 		return -1
 	}
 	return number(s)
+}
+
+// countList counts the members of a list as the kernel writes it ("0-3,8"); what is
+// none counts 0.
+func countList(s string) int {
+	count := int64(0)
+	for part := range strings.SplitSeq(s, ",") {
+		first, last, isRange := strings.Cut(part, "-")
+		if !isRange {
+			last = first
+		}
+		from, err1 := strconv.ParseUint(first, 10, 20)
+		to, err2 := strconv.ParseUint(last, 10, 20)
+		if err1 != nil || err2 != nil || to < from {
+			return 0
+		}
+		count += int64(to-from) + 1
+	}
+	return int(count)
 }
 
 // number reads a count; what is no number is 0.

@@ -70,7 +70,7 @@ func TestFactsArchitecture(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.machine, func(t *testing.T) {
-			env := fakePath(t, map[string]string{"uname": `case $1 in -s) echo Linux;; -m) echo ` + row.machine + `;; *) echo x;; esac`})
+			env := fakePath(t, map[string]string{"uname": `echo Linux ` + row.machine})
 			f, err := dial(t, backends[1].start(t, env)).Facts(deadline(t))
 			if err != nil || f.GOARCH != row.goarch || f.GOARM != row.goarm || f.Machine != row.machine {
 				t.Errorf("got %s %s/%d: %v", f.Machine, f.GOARCH, f.GOARM, err)

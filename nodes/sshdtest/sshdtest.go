@@ -15,6 +15,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,7 +49,8 @@ type Options struct {
 	Env map[string]string
 	// HostKey is the host's private key; nil is a new one.
 	HostKey ed25519.PrivateKey
-	// Config is further lines of sshd_config; the first of a keyword counts.
+	// Config is further lines of sshd_config; the first of a keyword counts. One with
+	// a Subsystem leaves SFTP out.
 	Config []string
 }
 
@@ -134,7 +136,10 @@ func (s *Server) run(t testing.TB, path string, o Options) error {
 		"HostKey "+filepath.Join(s.Dir, "host_key"),
 		"AuthorizedKeysFile "+filepath.Join(s.Dir, "authorized_keys"),
 		"PidFile none", "UsePAM no", "StrictModes no", "PermitRootLogin yes", "PasswordAuthentication no",
-		"KbdInteractiveAuthentication no", "Subsystem sftp internal-sftp", "LogLevel VERBOSE")
+		"KbdInteractiveAuthentication no", "LogLevel VERBOSE")
+	if !slices.ContainsFunc(o.Config, func(line string) bool { return strings.HasPrefix(line, "Subsystem ") }) {
+		lines = append(lines, "Subsystem sftp internal-sftp")
+	}
 	if !strings.Contains(strings.Join(o.Config, "\n"), "MaxStartups") { // of which the last counts
 		lines = append(lines, "MaxStartups 100")
 	}
