@@ -16,6 +16,7 @@ import (
 
 	"bela/agents"
 	"bela/agents/inspect"
+	"bela/agents/launch"
 	"bela/nodes"
 	"bela/nodes/lab"
 	"bela/nodes/sshdtest"
@@ -38,6 +39,13 @@ func TestMain(m *testing.M) {
 			os.Exit(0)
 		case "version":
 			os.Exit(0)
+		case launch.Command:
+			dir, err := launch.Main(os.Args[2:], os.Stdout, "/proc/self/exe")
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(serve("attach", dir))
 		case "serve", "attach": // an agent of a run, as far as provisioning can see
 			os.Exit(serve(os.Args[1], os.Args[3]))
 		case "hold":

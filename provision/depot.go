@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"bela/nodes"
-	"bela/provision/agentbin"
 )
 
 // The limits of a Depot. Each node's time counts from its own turn.
@@ -238,14 +237,19 @@ func (d *Depot) push(ctx context.Context, v *visit, c *cargo, agent string, w Wa
 		}
 		moved = int64(len(text))
 		last := time.Now()
-		err = v.send(way, text, c.bin.SHA256, agent, func(done int64) {
+		note := func(done int64) {
 			yield.moved()
 			stall.moved()
 			if now := time.Now(); w.Pushing != nil && now.Sub(last) >= progressEvery {
 				last = now
 				w.Pushing(done, moved)
 			}
-		})
+		}
+		if way == wayPlain {
+			err = v.sendFile(ctx, text, c.bin.SHA256, agent, note)
+		} else {
+			err = v.send(way, text, c.bin.SHA256, agent, note)
+		}
 		if err != nil {
 			return err
 		}
@@ -259,11 +263,16 @@ func (d *Depot) push(ctx context.Context, v *visit, c *cargo, agent string, w Wa
 }
 
 // probe measures the rate of the link in bytes a second, its latency included; a
-// short file is not worth it.
+// short file is not worth it. What the kernel saw of the connection comes first:
+// where a hundred nodes have work to do, none answers at once, however fast its
+// link is.
 func (v *visit) probe(text []byte) (float64, error) {
 	const size = probeBlocks * blockSize
 	if len(text) < 4*size {
 		return slowLink, nil
+	}
+	if rate := v.node.LinkRate(); rate >= slowLink {
+		return rate, nil
 	}
 	begin := time.Now()
 	if err := v.say("probe " + strconv.Itoa(probeBlocks)); err != nil {
@@ -278,20 +287,51 @@ func (v *visit) probe(text []byte) (float64, error) {
 	case line != "probed":
 		return 0, v.odd("its dd does not read full blocks")
 	}
-	return size / time.Since(begin).Seconds(), nil
+	return max(size/time.Since(begin).Seconds(), v.node.LinkRate()), nil
 }
 
-// send sends the bytes. An error of writing is not told where the node has said
-// why it takes no more: placed reads that.
-func (v *visit) send(way string, text []byte, sum, agent string, moved func(int64)) error {
-	if err := v.say(fmt.Sprintf("put %s %d %d %s", way, len(text)/blockSize, len(text)%blockSize, sum), agent, Controller()); err != nil {
-		return v.ended(err)
+// offer says what is to come, and gives what the node adds to its go.
+func (v *visit) offer(agent, format string, args ...any) (string, error) {
+	if err := v.say(fmt.Sprintf(format, args...), agent, Controller()); err != nil {
+		return "", v.ended(err)
 	}
-	switch line, err := v.line(); {
-	case err != nil:
-		return explain(v.node.Name(), "make bela's directory", err)
-	case line != "go":
-		return v.odd(fmt.Sprintf("it says %q instead of taking the agent", oneLine(line)))
+	line, err := v.line()
+	if err != nil {
+		return "", explain(v.node.Name(), "make bela's directory", err)
+	}
+	word, rest, _ := strings.Cut(line, " ")
+	if word != "go" {
+		return "", v.odd(fmt.Sprintf("it says %q instead of taking the agent", oneLine(line)))
+	}
+	return rest, nil
+}
+
+// sendFile sends the bytes by SFTP into a file that the visit has made, and in the
+// session itself where there is no SFTP. Of a session's input OpenSSH's server takes
+// more at once than the node can swallow, which costs it more than all the rest.
+func (v *visit) sendFile(ctx context.Context, text []byte, sum, agent string, moved func(int64)) error {
+	temporary, err := v.offer(agent, "receive %s", sum)
+	if err != nil {
+		return err
+	}
+	err = v.node.Send(ctx, temporary, text, moved)
+	switch {
+	case errors.Is(err, nodes.ErrNoTransfer):
+		if err := v.say("drop"); err != nil {
+			return v.ended(err)
+		}
+		return v.send(wayPlain, text, sum, agent, moved)
+	case nodes.KindOf(err) == nodes.LinkLost, ctx.Err() != nil:
+		return err
+	}
+	return v.say("settle") // what is wrong with it shows there
+}
+
+// send sends the bytes in the session. An error of writing is not told where the
+// node has said why it takes no more: placed reads that.
+func (v *visit) send(way string, text []byte, sum, agent string, moved func(int64)) error {
+	if _, err := v.offer(agent, "put %s %d %d %s", way, len(text)/blockSize, len(text)%blockSize, sum); err != nil {
+		return err
 	}
 	for at := 0; at < len(text); {
 		k, err := v.conn.Write(text[at:min(at+blockSize, len(text))])
@@ -316,9 +356,6 @@ func (v *visit) placed(c *cargo, agent string) error {
 	switch word, rest, _ := strings.Cut(line, " "); word {
 	case "placed":
 		return nil
-	case "unfit":
-		return &nodes.Error{Node: v.node.Name(), Kind: nodes.Unsupported, Err: fmt.Errorf("the agent for %s does not run there: %s",
-			agentbin.Platform(v.facts.GOARCH, v.facts.GOARM), oneLine(rest)), Next: "check the node's architecture, and that its disk is not mounted noexec"}
 	case "full":
 		return &nodes.Error{Node: v.node.Name(), Kind: nodes.NoSpace, Err: fmt.Errorf("%s has %d bytes, and the disk is full", agent, c.bin.Size),
 			Next: "free some space there, or set directory to another disk"}

@@ -245,6 +245,47 @@ func TestOpenAfterBadCopy(t *testing.T) {
 	clean(t, n, dir)
 }
 
+// A node whose SSH server gives no SFTP gets the agent in the session itself, also
+// over a fast link.
+func TestOpenWithoutSFTP(t *testing.T) {
+	t.Parallel()
+	tg, dir := onServer(t, sshdtest.Options{Config: []string{"Subsystem none /bin/false"}})
+	n := dial(t, tg)
+	opened, err := measuredAs(100<<20).Open(deadline(t), n, openOptions(), Watch{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	saidBack(t, opened.Conn, "hello")
+	if opened.Way != wayPlain {
+		t.Errorf("by %s", opened.Way)
+	}
+	if err := Remove(deadline(t), n, RemoveOptions{}); err != nil {
+		t.Error(err)
+	}
+	clean(t, n, dir)
+}
+
+// An agent that the machine cannot run is told as that, and goes away again.
+func TestOpenUnfit(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "agent")
+	if err := os.WriteFile(file, []byte("\x7fELF of another machine ("), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	tg, dir := onServer(t, sshdtest.Options{})
+	n := dial(t, tg)
+	depot := NewDepot(func(string, int) (agentbin.Binary, error) { return agentbin.FromFile(file) })
+	opened, err := depot.Open(deadline(t), n, openOptions(), Watch{})
+	is(t, err, nodes.Unsupported, "does not run there")
+	if !opened.Begun || opened.Conn != nil {
+		t.Errorf("begun %v", opened.Begun)
+	}
+	if err := Remove(deadline(t), n, RemoveOptions{}); err != nil {
+		t.Error(err)
+	}
+	clean(t, n, dir)
+}
+
 // A disk that fills up during the upload is told as what it is.
 func TestOpenFullDisk(t *testing.T) {
 	if os.Getuid() != 0 {

@@ -51,6 +51,11 @@ const (
 	exitOthersStay  = 24
 	exitFaultLeft   = 26
 	exitPackageLeft = 27
+	// A shell's own: a script with mistakes in it, a file that cannot be run, and
+	// one that is not there, or what would load it.
+	exitNoScript  = 2
+	exitNoProgram = 126
+	exitNotFound  = 127
 )
 
 // spaceForRun is what a node's disk must have beside the agent: logs and
@@ -250,7 +255,7 @@ func Start(ctx context.Context, n *nodes.Node, o StartOptions) error {
 	if o.Timeout <= 0 {
 		o.Timeout = defaultStartTimeout
 	}
-	args := []string{o.Agent, o.Run, o.Lease.String(), o.Keep.String(), tenths(o.Timeout), Controller()}
+	args := []string{o.Agent, o.Run, o.Lease.String(), o.Keep.String(), o.Timeout.String(), Controller()}
 	_, err := scriptWith(ctx, n, o.Env, "start the agent", "start.sh", args...)
 	return err
 }

@@ -18,6 +18,7 @@ import (
 
 	"bela/agents/fault"
 	"bela/agents/feed"
+	"bela/agents/launch"
 	"bela/nodes"
 	"bela/nodes/lab"
 	"bela/nodes/sshdtest"
@@ -33,6 +34,8 @@ func TestMain(m *testing.M) {
 			os.Exit(serve(os.Args[3], os.Getenv("BELA_TEST_AGENT")))
 		case "attach":
 			os.Exit(attach(os.Args[3]))
+		case launch.Command:
+			os.Exit(launches())
 		case fault.Command:
 			if err := fault.Main(context.Background(), os.Args[2:], os.Stdin, os.Stdout); err != nil {
 				fmt.Fprintln(os.Stderr, err)
@@ -91,6 +94,22 @@ func serve(dir, manner string) int {
 			_ = c.Close()
 		}()
 	}
+}
+
+func launches() int {
+	self, err := os.Executable()
+	if err != nil {
+		return 1
+	}
+	dir, err := launch.Main(os.Args[2:], os.Stdout, self)
+	if e, ok := errors.AsType[*launch.ExitError](err); ok {
+		fmt.Fprintln(os.Stderr, e)
+		return e.Status
+	}
+	if err != nil {
+		return 1
+	}
+	return attach(dir)
 }
 
 func attach(dir string) int {

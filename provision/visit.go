@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"bela/nodes"
+	"bela/provision/agentbin"
 )
 
 // visit is one session on a node, from the first look to the conversation with
@@ -210,11 +211,15 @@ func (v *visit) start(ctx context.Context, o StartOptions) (io.ReadWriteCloser, 
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout+grace, fmt.Errorf("start the agent: no answer within %v", o.Timeout+grace))
 	defer cancel()
 	err := v.during(ctx, func() error {
-		if err := v.say(strings.Join([]string{"start", o.Lease.String(), o.Keep.String(), tenths(o.Timeout)}, " "), o.Agent, o.Run, Controller()); err != nil {
+		if err := v.say(strings.Join([]string{"start", o.Lease.String(), o.Keep.String(), o.Timeout.String()}, " "), o.Agent, o.Run, Controller()); err != nil {
 			return err
 		}
 		switch line, err := v.line(); {
 		case err != nil:
+			if exit, ok := errors.AsType[*nodes.ExitError](err); ok && unfit(exit) {
+				return &nodes.Error{Node: v.node.Name(), Kind: nodes.Unsupported, Err: fmt.Errorf("the agent for %s does not run there: %s",
+					agentbin.Platform(v.facts.GOARCH, v.facts.GOARM), oneLine(exit.Stderr)), Next: "check the node's architecture, and that its disk is not mounted noexec"}
+			}
 			return explain(v.node.Name(), "start the agent", err)
 		case line != "started":
 			return v.odd(fmt.Sprintf("it says %q instead of starting the agent", oneLine(line)))
@@ -225,6 +230,16 @@ func (v *visit) start(ctx context.Context, o StartOptions) (io.ReadWriteCloser, 
 		return nil, err
 	}
 	return &conversation{v.in, v.conn}, nil
+}
+
+// unfit says whether that is what comes of an agent that a machine cannot run: a
+// shell takes what is no program there for a script.
+func unfit(exit *nodes.ExitError) bool {
+	switch exit.Status {
+	case exitNoScript, exitNoProgram, exitNotFound:
+		return true
+	}
+	return exit.Signal == "ILL"
 }
 
 // conversation reads what the visit has read too far, and then on.

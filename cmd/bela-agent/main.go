@@ -21,6 +21,7 @@ import (
 	"bela/agents/fault"
 	"bela/agents/feed"
 	"bela/agents/inspect"
+	"bela/agents/launch"
 	"bela/agents/platform"
 )
 
@@ -29,6 +30,7 @@ var version = "dev"
 
 const usage = `usage: bela-agent serve -dir DIR -run RUN [-lease 2m] [-keep 10m]
        bela-agent attach -dir DIR
+       bela-agent launch -dir DIR -timeout DURATION -- SERVE-ARGUMENTS
        bela-agent platform broker|gateway|nats|stan|hub -config FILE
        bela-agent inspect [-remove]
        bela-agent feed -address HOST -tokens N -limit DURATION
@@ -39,8 +41,12 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
+	failed, launched := errors.AsType[*launch.ExitError](err)
 	switch {
-	case errors.Is(err, errUsage), errors.Is(err, inspect.ErrUsage):
+	case launched:
+		fmt.Fprintln(os.Stderr, failed)
+		os.Exit(failed.Status)
+	case errors.Is(err, errUsage), errors.Is(err, inspect.ErrUsage), errors.Is(err, launch.ErrUsage):
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(2)
 	case err != nil:
@@ -60,6 +66,16 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		return serve(ctx, args[1:], errs)
 	case "attach":
 		return attach(args[1:], in, out)
+	case launch.Command:
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		dir, err := launch.Main(args[1:], out, self)
+		if err != nil {
+			return err
+		}
+		return join(dir, in, out)
 	case "platform":
 		return runPlatform(ctx, args[1:], out, errs)
 	case component.ShimCommand:
@@ -119,7 +135,11 @@ func attach(args []string, in io.Reader, out io.Writer) error {
 	if err := flags.Parse(args); err != nil || *dir == "" {
 		return errUsage
 	}
-	conn, err := agents.Dial(*dir)
+	return join(*dir, in, out)
+}
+
+func join(dir string, in io.Reader, out io.Writer) error {
+	conn, err := agents.Dial(dir)
 	if err != nil {
 		return err
 	}

@@ -7,14 +7,23 @@ if [ -d "$dir" ] && ! owned && ! empty; then
   say "$dir has files in it that are not bela's"
   exit 10
 fi
-at=$dir
-while [ ! -d "$at" ] && [ "$at" != / ]; do at=$(dirname -- "$at"); done
-probe=$(mktemp "$at/.bela-check-XXXXXX") || { say "$at cannot be written to"; exit 11; }
-trap 'rm -f -- "$probe"' EXIT
-trap 'exit 1' HUP INT TERM
-printf '#!/bin/sh\nexit 0\n' >"$probe" && chmod 700 "$probe" || { say "$at cannot be written to"; exit 11; }
-"$probe" || { say "no program can run in $at: it may be mounted noexec"; exit 12; }
-for tool in awk grep sed sort cut readlink mktemp setsid; do
+for tool in awk grep sed sort cut readlink; do
   command -v "$tool" >/dev/null 2>&1 || { say "the program $tool is missing"; exit 13; }
 done
+# An agent that is there and may run says the same, and starts no program.
+if [ -w "$dir" ] && owned; then
+  for agent in "$dir"/bin/bela-agent-*; do [ ! -x "$agent" ] || exit 0; done
+fi
+at=$dir
+while [ ! -d "$at" ]; do
+  at=${at%/*}
+  at=${at:-/}
+done
+probe=$at/.bela-check-$$
+set -C # nothing that is there is written to
+true >"$probe" 2>/dev/null || { say "$at cannot be written to"; exit 11; }
+trap 'rm -f -- "$probe"' EXIT
+trap 'exit 1' HUP INT TERM
+chmod 700 -- "$probe" || { say "$at cannot be written to"; exit 11; }
+[ -x "$probe" ] || { say "no program can run in $at: it may be mounted noexec"; exit 12; }
 exit 0

@@ -1,7 +1,7 @@
 # Shared by all scripts of provisioning. POSIX shell; $dir is bela's directory.
 LC_ALL=C; export LC_ALL
 umask 077
-tab=$(printf '\t')
+tab='	'
 
 # The first line of a MANIFEST that bela wrote.
 magic='bela manifest 1'
@@ -18,9 +18,11 @@ owned() {
 # empty succeeds where the directory has nothing in it.
 empty() { [ -z "$(ls -A -- "$dir" 2>/dev/null)" ]; }
 
-# record notes what is put on the node: kind, path, and what for.
+# record notes what is put on the node: kind, path, and what for. What one script
+# puts there has one time.
+now=
 record() {
-  printf '%s\t%s\t%s\t%s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" "$2" "$3" >>"$dir/MANIFEST"
+  printf '%s\t%s\t%s\t%s\n' "${now:=$(date -u +%Y-%m-%dT%H:%M:%SZ)}" "$1" "$2" "$3" >>"$dir/MANIFEST"
 }
 
 # recorded prints the paths of one kind, deepest first.

@@ -5,34 +5,17 @@ holder() {
   echo "${words:-an agent runs there already} (process $running)"
 }
 
-# start_agent AGENT RUN LEASE KEEP TENTHS BY: starts the agent so that it outlives
-# this session, and waits, so many tenths of a second, until it listens.
+# start_agent AGENT RUN LEASE KEEP TIMEOUT BY: becomes the agent's launch, which
+# starts the agent so that it outlives this session, waits for so long until it
+# listens, says "started" and joins this session with it.
 start_agent() {
   owned || { say "$dir is not prepared"; exit 10; }
   if words=$(holder); then
     say "$words"
     exit 20
   fi
-  mkdir -p -- "$dir/run" "$dir/cells" || exit 11
-  real=$(cd -P -- "$dir" && pwd -P)
-  rm -f -- "$dir/run/agent.sock" "$dir/run/agent.pid"
-  : >"$dir/run/agent.log" || exit 11
-  record start "$1" "run $2 by $6"
-  BELA_DIR=$real; export BELA_DIR
-  setsid "$1" serve -dir "$dir" -run "$2" -lease "$3" -keep "$4" </dev/null >>"$dir/run/agent.log" 2>&1 &
-  started=$!
-  left=$(($5 * 5))
-  while [ ! -S "$dir/run/agent.sock" ] || [ ! -s "$dir/run/agent.pid" ]; do
-    if ! lives "$started" && ! kill -0 "$started" 2>/dev/null; then
-      say "it ended at once: $(tail -c 2000 "$dir/run/agent.log")"
-      exit 21
-    fi
-    if [ "$left" -le 0 ]; then
-      kill -KILL "$started" 2>/dev/null
-      say "it does not answer: $(tail -c 2000 "$dir/run/agent.log")"
-      exit 22
-    fi
-    left=$((left - 1))
-    sleep 0.02
-  done
+  [ -d "$dir/run" ] && [ -d "$dir/cells" ] || mkdir -p -- "$dir/run" "$dir/cells" || exit 11
+  record start "$1" "run $2 by $6" || exit 11
+  BELA_DIR=$(cd -P -- "$dir" && pwd -P); export BELA_DIR
+  exec "$1" launch -dir "$dir" -timeout "$5" -- -dir "$dir" -run "$2" -lease "$3" -keep "$4"
 }

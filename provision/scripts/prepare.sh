@@ -7,18 +7,18 @@ if [ -e "$dir" ] && ! owned; then
   fi
 fi
 parents=
-at=$(dirname -- "$dir")
-while [ ! -d "$at" ]; do
+at=${dir%/*}
+while [ ! -d "${at:-/}" ]; do
   parents="$parents$at
 "
-  at=$(dirname -- "$at")
+  at=${at%/*}
 done
-mkdir -p -- "$dir" && chmod 700 -- "$dir" || exit 11
 if ! owned; then
+  mkdir -p -- "$dir" && chmod 700 -- "$dir" || exit 11
   printf '%s\n' "$magic" >"$dir/MANIFEST" || exit 11
   record directory "$dir" "$2"
   printf '%s' "$parents" | while IFS= read -r made; do record parent "$made" "$2"; done
 fi
 record "$3" "$4" "$2" || exit 11
-mkdir -p -- "$dir/bin" || exit 11
+[ -d "$dir/bin" ] || mkdir -p -- "$dir/bin" || exit 11
 exit 0

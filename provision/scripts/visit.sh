@@ -36,6 +36,22 @@ put() {
   settle "$4" || exit 0 # what is left of the input is of no use
 }
 
+# receive SUM makes a file beside the agent's place, which is filled from outside,
+# and then checks it and puts it there. The next lines are as for put.
+receive() {
+  IFS= read -r agent && IFS= read -r who || exit 0
+  prepare "$dir" "$who" file "$agent" || exit
+  temporary=$agent.upload-$$
+  true >"$temporary" || exit 11
+  echo "go $temporary"
+  IFS= read -r word || exit 0
+  case $word in
+    settle) settle "$1" || temporary= ;;
+    drop) rm -f -- "$temporary" && temporary= ;;
+    *) exit 0 ;;
+  esac
+}
+
 # settle SUM checks what has arrived and puts it in the agent's place.
 settle() {
   got=$(sum "$temporary")
@@ -47,7 +63,7 @@ settle() {
   fi
   chmod 700 -- "$temporary" && mv -f -- "$temporary" "$agent" || exit 11
   temporary=
-  if words=$("$agent" version 2>&1 </dev/null); then echo placed; else echo "unfit $(oneline "$words")"; fi
+  echo placed
 }
 
 # ask SECONDS WORD HOST PORT: what another node answers to the word with $token.
@@ -81,9 +97,8 @@ trap '[ -z "$temporary" ] || rm -f -- "$temporary"' EXIT
 trap 'exit 1' HUP INT TERM
 
 facts "$dir" </dev/null
-problem=$(check 2>&1 </dev/null)
-echo "check=$? $(oneline "$problem")"
-! words=$(holder) || echo "running=$words"
+if problem=$(check 2>&1 </dev/null); then echo 'check=0'; else echo "check=$? $(oneline "$problem")"; fi
+[ ! -f "$dir/run/agent.pid" ] || ! words=$(holder) || echo "running=$words"
 for tool in gzip zstd; do
   ! command -v "$tool" >/dev/null 2>&1 || echo "has=$tool"
 done
@@ -99,12 +114,11 @@ while read -r verb one two three four; do
   case $verb in
     probe) dd of=/dev/null bs=65536 count="$one" iflag=fullblock 2>/dev/null && echo probed ;;
     put) put "$one" "$two" "$three" "$four" ;;
+    receive) receive "$one" ;;
     fetch) fetch "$one" "$two" "$three" "$four" ;;
     start)
       IFS= read -r agent && IFS= read -r run && IFS= read -r who || exit 0
       start_agent "$agent" "$run" "$one" "$two" "$three" "$who"
-      echo started
-      exec "$agent" attach -dir "$dir"
       ;;
     *) exit 0 ;;
   esac
