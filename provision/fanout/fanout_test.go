@@ -27,10 +27,12 @@ import (
 )
 
 // BenchmarkFanOut is the way of many nodes from nothing to agents that run, whose
-// hash was checked and which answered a hello, and again when there is nothing to
-// do. Each node is a network namespace with an sshd of its own. Beside it, where
-// they are installed, Ansible's copy and parallel-scp put the same file on the
-// same nodes, in the same run: only put it there.
+// hash was checked and which answered a hello; again when there is nothing to do;
+// and once more from nothing with one node that does not answer. Each node is a
+// network namespace with an sshd of its own. Beside it, where they are installed,
+// Ansible's copy and parallel-scp put the same file on the same nodes, in turns
+// with bela: only put it there. At the end it prints all of it as a table, medians
+// of the rounds, with the CPU time that each took of both sides.
 func BenchmarkFanOut(b *testing.B) {
 	bin, err := agentbin.For(runtime.GOARCH, 7)
 	if err != nil {
@@ -39,37 +41,83 @@ func BenchmarkFanOut(b *testing.B) {
 	for _, count := range []int{25, 100} {
 		b.Run(fmt.Sprintf("nodes=%d", count), func(b *testing.B) {
 			bed := &benchBed{Bed: bedtest.Up(b, netns.Options{Groups: []netns.Group{{Name: "worker", Count: count}}}), dir: b.TempDir()}
-			b.Run("bela", func(b *testing.B) {
-				var first, second []float64
-				for b.Loop() {
-					took, moved := bed.open(b)
-					first = append(first, took.Seconds())
-					if moved == 0 {
-						b.Fatal("nothing was moved")
-					}
-					bed.each(b, func(ctx context.Context, n *nodes.Node) error { return provision.Stop(ctx, n) })
-					took, moved = bed.open(b)
-					second = append(second, took.Seconds())
-					if moved != 0 {
-						b.Fatalf("%d bytes were moved when there was nothing to do", moved)
-					}
-					bed.each(b, func(ctx context.Context, n *nodes.Node) error {
-						return provision.Remove(ctx, n, provision.RemoveOptions{})
-					})
+			others := bed.others(b, bin)
+			if count > 25 {
+				others = nil // minutes a round
+			}
+			t := &table{}
+			for b.Loop() {
+				t.add("bela-first", bed.measure(b, func() time.Duration { return bed.first(b) }))
+				bed.stop(b)
+				t.add("bela-again", bed.measure(b, func() time.Duration { return bed.again(b) }))
+				bed.remove(b)
+				t.add("bela-one-dead", bed.measure(b, func() time.Duration { return bed.oneDead(b) }))
+				bed.remove(b)
+				for _, other := range others {
+					t.add(other.name, bed.measure(b, func() time.Duration { return bed.run(b, other.args) }))
 				}
-				b.ReportMetric(0, "ns/op") // it would be the time of a whole round
-				b.ReportMetric(median(first), "s/first")
-				b.ReportMetric(median(second), "s/again")
-				b.ReportMetric(float64(bin.Size)/1e6, "MB")
-			})
-			b.Run("others", func(b *testing.B) { bed.others(b, bin) })
+				bed.each(b, bed.Nodes(), func(ctx context.Context, n *nodes.Node) error {
+					_, err := n.Run(ctx, nodes.Command{Args: []string{"rm", "-f", "/root/agent", "/root/agent-scp"}})
+					return err
+				})
+			}
+			t.report(b)
+			b.ReportMetric(float64(bin.Size)/1e6, "MB")
 		})
 	}
 }
 
-func median(v []float64) float64 {
-	slices.Sort(v)
-	return v[len(v)/2]
+// stop ends the agents and leaves what a next time finds; remove takes all away.
+func (bed *benchBed) stop(b *testing.B) {
+	bed.each(b, bed.Nodes(), func(ctx context.Context, n *nodes.Node) error { return provision.Stop(ctx, n) })
+}
+
+func (bed *benchBed) remove(b *testing.B) {
+	bed.each(b, bed.Nodes(), func(ctx context.Context, n *nodes.Node) error {
+		return provision.Remove(ctx, n, provision.RemoveOptions{})
+	})
+}
+
+func (bed *benchBed) first(b *testing.B) time.Duration {
+	took, moved := bed.open(b, bed.Nodes())
+	if moved == 0 {
+		b.Fatal("nothing was moved")
+	}
+	return took
+}
+
+func (bed *benchBed) again(b *testing.B) time.Duration {
+	took, moved := bed.open(b, bed.Nodes())
+	if moved != 0 {
+		b.Fatalf("%d bytes were moved when there was nothing to do", moved)
+	}
+	return took
+}
+
+// oneDead is first with a node that does not answer, until all others' agents run.
+func (bed *benchBed) oneDead(b *testing.B) time.Duration {
+	dead := bed.Node(3)
+	if err := dead.Cut(b.Context(), netns.BothWays); err != nil {
+		b.Fatal(err)
+	}
+	ctx, giveUp := context.WithCancel(b.Context())
+	tried := make(chan struct{})
+	pool := nodes.NewPool()
+	go func() {
+		defer close(tried)
+		tg := dead.Target()
+		tg.SSH.ConnectTimeout = 10 * time.Minute
+		if _, err := pool.Dial(ctx, tg); err == nil {
+			b.Error("a node without a link was reached")
+		}
+	}()
+	took, _ := bed.openBy(b, pool, slices.DeleteFunc(slices.Clone(bed.Nodes()), func(n *netns.Node) bool { return n == dead }))
+	giveUp()
+	<-tried
+	if err := dead.Mend(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	return took
 }
 
 type benchBed struct {
@@ -78,10 +126,14 @@ type benchBed struct {
 }
 
 // each works on all nodes at once, as a run does.
-func (bed *benchBed) each(b *testing.B, f func(context.Context, *nodes.Node) error) {
+func (bed *benchBed) each(b *testing.B, list []*netns.Node, f func(context.Context, *nodes.Node) error) {
 	b.Helper()
-	pool := nodes.NewPool()
-	err := nodes.Each(b.Context(), bed.Nodes(), len(bed.Nodes()), func(ctx context.Context, of *netns.Node) error {
+	eachBy(b, nodes.NewPool(), list, f)
+}
+
+func eachBy(b *testing.B, pool *nodes.Pool, list []*netns.Node, f func(context.Context, *nodes.Node) error) {
+	b.Helper()
+	err := nodes.Each(b.Context(), list, len(list), func(ctx context.Context, of *netns.Node) error {
 		n, err := pool.Dial(ctx, of.Target())
 		if err != nil {
 			return err
@@ -95,13 +147,18 @@ func (bed *benchBed) each(b *testing.B, f func(context.Context, *nodes.Node) err
 }
 
 // open measures from nothing to the last agent's welcome.
-func (bed *benchBed) open(b *testing.B) (took time.Duration, moved int64) {
+func (bed *benchBed) open(b *testing.B, list []*netns.Node) (took time.Duration, moved int64) {
+	b.Helper()
+	return bed.openBy(b, nodes.NewPool(), list)
+}
+
+func (bed *benchBed) openBy(b *testing.B, pool *nodes.Pool, list []*netns.Node) (took time.Duration, moved int64) {
 	b.Helper()
 	depot := provision.NewDepot(agentbin.For)
 	defer depot.Close()
 	var sum, last atomic.Int64
 	begin := time.Now()
-	bed.each(b, func(ctx context.Context, n *nodes.Node) error {
+	eachBy(b, pool, list, func(ctx context.Context, n *nodes.Node) error {
 		o, err := depot.Open(ctx, n, provision.StartOptions{Run: "bench", Lease: time.Minute, Keep: time.Minute}, provision.Watch{})
 		if err != nil {
 			return err
@@ -118,8 +175,15 @@ func (bed *benchBed) open(b *testing.B) (took time.Duration, moved int64) {
 	return time.Duration(last.Load()), sum.Load()
 }
 
-// others measures what people use otherwise, with their defaults for many hosts.
-func (bed *benchBed) others(b *testing.B, bin agentbin.Binary) {
+// other is a program that puts the file on the nodes.
+type other struct {
+	name string
+	args []string
+}
+
+// others are what people use otherwise, with their defaults for many hosts.
+func (bed *benchBed) others(b *testing.B, bin agentbin.Binary) []other {
+	b.Helper()
 	file := filepath.Join(bed.dir, "agent")
 	save(b, bin, file)
 	ssh := bed.Node(0).Target().SSH
@@ -139,27 +203,13 @@ func (bed *benchBed) others(b *testing.B, bin agentbin.Binary) {
 	ansible := []string{"ansible", "all", "-i", list, "-f", "25", "--private-key", ssh.KeyFiles[0], "-m", "copy", "-a", "src=" + file + " dest=/root/agent mode=0755"}
 	scp := []string{"parallel-scp", "-h", names, "-p", "8", "-l", "root", "-t", "0", "-x",
 		"-i " + ssh.KeyFiles[0] + " -o UserKnownHostsFile=" + ssh.KnownHosts, file, "/root/agent-scp"}
-	took := map[string][]float64{}
-	for b.Loop() {
-		for _, other := range []struct {
-			metric string
-			args   []string
-		}{{"s/ansible-first", ansible}, {"s/ansible-again", ansible}, {"s/parallel-scp", scp}} {
-			if _, err := exec.LookPath(other.args[0]); err != nil {
-				b.Logf("left out: %s is not installed", other.args[0])
-				continue
-			}
-			took[other.metric] = append(took[other.metric], bed.run(b, other.args).Seconds())
+	return slices.DeleteFunc([]other{{"ansible-first", ansible}, {"ansible-again", ansible}, {"parallel-scp", scp}}, func(o other) bool {
+		_, err := exec.LookPath(o.args[0])
+		if err != nil {
+			b.Logf("left out: %s is not installed", o.args[0])
 		}
-		bed.each(b, func(ctx context.Context, n *nodes.Node) error {
-			_, err := n.Run(ctx, nodes.Command{Args: []string{"rm", "-f", "/root/agent", "/root/agent-scp"}})
-			return err
-		})
-	}
-	b.ReportMetric(0, "ns/op")
-	for metric, times := range took {
-		b.ReportMetric(median(times), metric)
-	}
+		return err != nil
+	})
 }
 
 func save(b *testing.B, bin agentbin.Binary, file string) {
