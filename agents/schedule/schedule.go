@@ -21,6 +21,7 @@ const (
 // Bounds on what is taken, so that a slip in an experiment cannot make an agent
 // work or allocate without end.
 const (
+	MinRate     = 1e-8      // messages a second and device: one in three years, so that a gap fits in nanoseconds
 	MaxRate     = 1e6       // messages a second and device
 	MaxMessages = 1<<28 - 1 // of a device in one cell
 )
@@ -41,8 +42,8 @@ type Options struct {
 // Check reports what is wrong with the options.
 func (o Options) Check() error {
 	switch {
-	case math.IsNaN(o.Rate) || o.Rate <= 0 || o.Rate > MaxRate:
-		return fmt.Errorf("schedule: rate %v msg/s must be above 0 and at most %v", o.Rate, float64(MaxRate))
+	case math.IsNaN(o.Rate) || o.Rate < MinRate || o.Rate > MaxRate:
+		return fmt.Errorf("schedule: rate %v msg/s must be at least %v and at most %v", o.Rate, float64(MinRate), float64(MaxRate))
 	case o.Length < 0:
 		return fmt.Errorf("schedule: length %v is negative", o.Length)
 	case o.Rate*o.Length.Seconds() > MaxMessages/2:
@@ -153,10 +154,11 @@ func (s *Schedule) Window(from, to time.Duration) (first, count uint32) {
 	}
 }
 
-// search is the first sequence number whose offset is at or after t. Only for
-// processes that know each offset from its sequence number.
+// search is the first sequence number whose offset is at or after t, which is
+// at most the length. Only for processes that know each offset from its sequence
+// number.
 func (s *Schedule) search(t int64) uint32 {
-	low, high := uint32(0), uint32(MaxMessages)
+	low, high := uint32(0), s.beyond()
 	for low < high {
 		middle := low + (high-low)/2
 		if s.at(middle) < t {
@@ -166,6 +168,17 @@ func (s *Schedule) search(t int64) uint32 {
 		}
 	}
 	return low
+}
+
+// beyond is a sequence number that is intended at or after the length, and not
+// long after it: of messages that are much later than any load, at slow rates,
+// the offset is no number of nanoseconds any more.
+func (s *Schedule) beyond() uint32 {
+	length := s.o.Length.Seconds()
+	if s.o.Arrivals == OnOff {
+		length += (s.o.On + s.o.Off).Seconds() // which the first burst may be ahead
+	}
+	return uint32(min(float64(length*s.o.Rate)+2, MaxMessages))
 }
 
 // at is the offset of message k, computed from k itself, so that rounding never

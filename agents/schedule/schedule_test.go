@@ -220,12 +220,33 @@ func TestWindow(t *testing.T) {
 	}
 }
 
+// A device that sends less than once a minute must have a window that holds what
+// it sends, down to one message a day and below: with another window its messages
+// are phantoms, and a sound cell is invalid.
+func TestWindowAtSlowRates(t *testing.T) {
+	for _, o := range kinds {
+		for _, every := range []time.Duration{time.Minute, 2 * time.Minute, time.Hour, 24 * time.Hour, 1000 * 24 * time.Hour} {
+			o.Rate, o.Length = 1/every.Seconds(), 3*time.Hour
+			for device := range 200 {
+				all := offsets(t, o, device)
+				if len(all) > 0 && all[0] < 0 {
+					t.Fatalf("%s, one in %v: device %d begins at %v", o.Arrivals, every, device, all[0])
+				}
+				if first, count := mustNew(t, o, device).Window(0, o.Length); count != uint32(len(all)) || count > 0 && first != 0 {
+					t.Fatalf("%s, one in %v: device %d sends %d messages, the window is %d+%d", o.Arrivals, every, device, len(all), first, count)
+				}
+			}
+		}
+	}
+}
+
 // What cannot be scheduled must be refused before a cell begins.
 func TestCheck(t *testing.T) {
 	good := Options{Arrivals: Constant, Rate: 1, Length: time.Minute}
 	tests := map[string]func(*Options){
 		"no rate":         func(o *Options) { o.Rate = 0 },
 		"negative rate":   func(o *Options) { o.Rate = -1 },
+		"slower than ns":  func(o *Options) { o.Rate = 1e-12 },
 		"NaN":             func(o *Options) { o.Rate = math.NaN() },
 		"infinite":        func(o *Options) { o.Rate = math.Inf(1) },
 		"too many":        func(o *Options) { o.Rate, o.Length = 1e6, time.Hour },
