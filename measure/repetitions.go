@@ -21,7 +21,8 @@ const (
 )
 
 // Metric is one number of a cell: a column of cells.csv, or a column of
-// components.csv summed over the instances of one component.
+// components.csv over the instances of one component: their sum, or what
+// ComponentMetrics says.
 type Metric struct {
 	// Name is the column's, with the unit last.
 	Name string `json:"metric"`
@@ -30,7 +31,8 @@ type Metric struct {
 	Better    Better `json:"better"`
 
 	cell     func(Cell) *float64
-	instance func(Component) *float64
+	instance func(Component) *float64   // to be summed
+	together func([]Component) *float64 // of what is no sum
 }
 
 // String is the metric's name with its component: "cpu_mcpu_mean broker".
@@ -44,25 +46,56 @@ func (m Metric) String() string {
 // Of is the metric's value in a cell; nil where it was not taken. Where one
 // instance of the component has no number, their sum is not known.
 func (m Metric) Of(c Cell) *float64 {
-	if m.instance == nil {
+	if m.cell != nil {
 		return m.cell(c)
 	}
-	var sum *float64
+	var instances []Component
 	for _, k := range c.Components {
-		if k.Component != m.Component {
-			continue
+		if k.Component == m.Component {
+			instances = append(instances, k)
 		}
-		v := m.instance(k)
+	}
+	if m.together != nil {
+		return m.together(instances)
+	}
+	return sumOf(instances, m.instance)
+}
+
+// sumOf is nil where one of the instances has no number, or there is none.
+func sumOf(instances []Component, of func(Component) *float64) *float64 {
+	var sum float64
+	for _, k := range instances {
+		v := of(k)
 		if v == nil {
 			return nil
 		}
-		total := *v
-		if sum != nil {
-			total += *sum
-		}
-		sum = &total
+		sum += *v
 	}
-	return sum
+	if len(instances) == 0 {
+		return nil
+	}
+	return &sum
+}
+
+// meanSize is the mean payload of a message over all instances: each instance's
+// counts by its messages. An instance without messages has no size and takes
+// nothing from the others'.
+func meanSize(instances []Component, size, messages func(Component) *float64) *float64 {
+	var bytes, all float64
+	for _, k := range instances {
+		n, s := messages(k), size(k)
+		switch {
+		case n == nil, s == nil && *n > 0:
+			return nil
+		case s != nil:
+			bytes, all = bytes+*s**n, all+*n
+		}
+	}
+	if all <= 0 {
+		return nil
+	}
+	mean := bytes / all
+	return &mean
 }
 
 // CellMetrics are the metrics of whole cells, in the order of cells.csv.
@@ -98,11 +131,16 @@ func CellMetrics() []Metric {
 }
 
 // ComponentMetrics are the metrics of one component, in the order of
-// components.csv. A 95th percentile is not among them: those of several
-// instances cannot be made into one.
+// components.csv. Most are sums over its instances; the size of a message is the
+// mean over all of their messages, and how evenly they share is of all of them
+// anyway. A 95th percentile is not among them: those of several instances cannot
+// be made into one.
 func ComponentMetrics(component string) []Metric {
 	of := func(name string, better Better, instance func(Component) *float64) Metric {
 		return Metric{Name: name, Component: component, Better: better, instance: instance}
+	}
+	together := func(name string, over func([]Component) *float64) Metric {
+		return Metric{Name: name, Component: component, Better: LowerIsBetter, together: over}
 	}
 	return []Metric{
 		of("cpu_mcpu_mean", LowerIsBetter, func(k Component) *float64 { return k.CPUMean }),
@@ -113,9 +151,18 @@ func ComponentMetrics(component string) []Metric {
 		of("net_out_Bps", Neither, func(k Component) *float64 { return k.NetOut }),
 		of("cpu_throttled_s", LowerIsBetter, func(k Component) *float64 { return k.CPUThrottled }),
 		of("memory_mib_peak", LowerIsBetter, func(k Component) *float64 { return k.MemoryPeak }),
-		of("in_message_B", LowerIsBetter, func(k Component) *float64 { return k.MessageIn }),
-		of("out_message_B", LowerIsBetter, func(k Component) *float64 { return k.MessageOut }),
-		of("share_max_over_mean", LowerIsBetter, func(k Component) *float64 { return k.MaxOverMean }),
+		together("in_message_B", func(all []Component) *float64 {
+			return meanSize(all, func(k Component) *float64 { return k.MessageIn }, func(k Component) *float64 { return k.MessagesIn })
+		}),
+		together("out_message_B", func(all []Component) *float64 {
+			return meanSize(all, func(k Component) *float64 { return k.MessageOut }, func(k Component) *float64 { return k.MessagesOut })
+		}),
+		together("share_max_over_mean", func(all []Component) *float64 {
+			if len(all) == 0 {
+				return nil
+			}
+			return all[0].MaxOverMean // the same for all
+		}),
 	}
 }
 

@@ -100,6 +100,56 @@ func TestComponentMetric(t *testing.T) {
 	}
 }
 
+// What is no sum must not be summed: with twice the gateways, messages of the same
+// size would be reported twice as large, and an even load as uneven.
+func TestComponentMetricThatIsNoSum(t *testing.T) {
+	gateways := func(n int) Cell {
+		var c Cell
+		for i := range n {
+			c.Components = append(c.Components, Component{
+				Component: "gateway", Instance: i + 1, MaxOverMean: number(1.5),
+				MessagesIn: number(100), MessageIn: number(1024), MessagesOut: number(100), MessageOut: number(700),
+			})
+		}
+		return c
+	}
+	three := gateways(3)
+	three.Components[1].MessagesIn, three.Components[1].MessageIn = number(300), number(512) // the busiest weighs most
+	three.Components[2].MessagesIn, three.Components[2].MessageIn = number(0), nil           // the idle one nothing
+	unknown := gateways(2)
+	unknown.Components[1].MessagesIn, unknown.Components[1].MessageIn = nil, nil
+	for name, c := range map[string]struct {
+		metric string
+		cell   Cell
+		want   *float64
+	}{
+		"one":              {"in_message_B", gateways(1), number(1024)},
+		"two alike":        {"in_message_B", gateways(2), number(1024)},
+		"two handed on":    {"out_message_B", gateways(2), number(700)},
+		"weighed":          {"in_message_B", three, number((100*1024 + 300*512) / 400.0)},
+		"one unknown":      {"in_message_B", unknown, nil},
+		"none there":       {"in_message_B", Cell{}, nil},
+		"shares":           {"share_max_over_mean", gateways(2), number(1.5)},
+		"shares of nobody": {"share_max_over_mean", Cell{}, nil},
+	} {
+		for _, m := range ComponentMetrics("gateway") {
+			if m.Name != c.metric {
+				continue
+			}
+			if v := m.Of(c.cell); (v == nil) != (c.want == nil) || v != nil && *v != *c.want {
+				t.Errorf("%s: %s is %v, want %v", name, m, deref(v), deref(c.want))
+			}
+		}
+	}
+}
+
+func deref(v *float64) any {
+	if v == nil {
+		return nil
+	}
+	return *v
+}
+
 // Drops of a cell whose books are not whole are unknown; 0 would be praise.
 func TestDroppedIsNotTakenWithoutBooks(t *testing.T) {
 	if v := metric(t, "dropped").Of(Cell{}); v != nil {
