@@ -3,7 +3,6 @@ package campaign
 import (
 	"errors"
 	"maps"
-	"math"
 	"slices"
 
 	"bela/agents/protocol"
@@ -95,6 +94,10 @@ func (r *result) ledger() {
 	per := func(n int64) *float64 {
 		v := float64(n) / cell.MeasuredSeconds
 		return &v
+	}
+	// A rate is of all devices and customers, or not known.
+	if len(missing.Devices) > 0 {
+		return
 	}
 	cell.OfferedRate, cell.AchievedRate = per(cell.Ledger.Intended), per(cell.Ledger.Published)
 	if len(missing.Customers) == 0 {
@@ -257,58 +260,4 @@ func (r *result) measuredBefore() []experiment.Measured {
 		}
 	}
 	return before
-}
-
-// Metrics are a cell's numbers by the names that expectations use: the columns
-// of cells.csv, and those of components.csv by experiment.ComponentMetric. A
-// number that was not taken is absent.
-func Metrics(c measure.Cell) map[string]float64 {
-	l := c.Ledger
-	m := map[string]float64{
-		"measured_s": c.MeasuredSeconds,
-		"published":  float64(l.Published), "acked": float64(l.Acked), "delivered": float64(l.Delivered),
-		"dropped": float64(l.Dropped), "duplicated": float64(l.Duplicated), "reordered": float64(l.Reordered),
-		"late": float64(l.Late), "unknown": float64(l.Unknown),
-	}
-	put := func(name string, v *float64) {
-		if v != nil && !math.IsNaN(*v) {
-			m[name] = *v
-		}
-	}
-	for name, v := range map[string]*float64{
-		"drops_per_5min": c.DropsPer5Min, "offered_msg_s": c.OfferedRate, "achieved_msg_s": c.AchievedRate,
-		"delivered_msg_s": c.DeliveredRate,
-		"latency_mean_ms": c.Latency.Mean, "latency_p50_ms": c.Latency.P50, "latency_p95_ms": c.Latency.P95,
-		"latency_p99_ms": c.Latency.P99, "latency_p999_ms": c.Latency.P999, "latency_max_ms": c.Latency.Max,
-		"clock_error_ms": c.ClockErrorMS, "lateness_p99_ms": c.LatenessP99MS,
-		"broker_in_Bps": c.BrokerIn, "broker_out_Bps": c.BrokerOut, "gateway_in_Bps": c.GatewayIn,
-		"gateway_out_Bps": c.GatewayOut, "hub_in_Bps": c.HubIn,
-	} {
-		put(name, v)
-	}
-	putFaults(c, put)
-	for _, u := range c.Components {
-		restarts := float64(u.Restarts)
-		for name, v := range map[string]*float64{"net_in_Bps": u.NetIn, "net_out_Bps": u.NetOut, "restarts": &restarts,
-			"cpu_throttled_s": u.CPUThrottled, "oom_kills": counted(u.OOMKills),
-			"in_msg_s": u.MessagesIn, "out_msg_s": u.MessagesOut} {
-			key := experiment.ComponentMetric(u.Component, name)
-			if sofar, ok := m[key]; ok {
-				v = plus(v, &sofar)
-			}
-			put(key, v)
-		}
-		for name, v := range map[string]*float64{
-			"cpu_mcpu_mean": u.CPUMean, "cpu_mcpu_p95": u.CPUP95, "cpu_mcpu_max": u.CPUMax,
-			"memory_mib_mean": u.MemoryMean, "memory_mib_max": u.MemoryMax, "memory_mib_peak": u.MemoryPeak,
-			"in_message_B": u.MessageIn, "out_message_B": u.MessageOut,
-			"share": u.Share, "share_max_over_mean": u.MaxOverMean, "share_cv": u.ShareCV,
-		} {
-			key := experiment.ComponentMetric(u.Component, name)
-			if sofar, ok := m[key]; !ok || v != nil && *v > sofar {
-				put(key, v)
-			}
-		}
-	}
-	return m
 }

@@ -231,18 +231,20 @@ func (u *instanceUse) fill(row *measure.Component, w window) {
 }
 
 // throughput sums the instances of a kind: bytes in and out a second; nil where
-// the cell has no such component or it was not counted.
+// the cell has no such component or one instance was not counted, as one that
+// died: a sum without it would be too small.
 func (m *useMeter) throughput(cell experiment.Cell, kind experiment.Kind) (in, out *float64) {
+	var allIn, allOut []*float64
 	for _, c := range cell.Components {
 		if !stands(c, kind) {
 			continue
 		}
 		for _, i := range c.Instances {
 			u := m.instance(c.Name, i.Index)
-			in, out = plus(in, rateWithin(u.net.in, m.window)), plus(out, rateWithin(u.net.out, m.window))
+			allIn, allOut = append(allIn, rateWithin(u.net.in, m.window)), append(allOut, rateWithin(u.net.out, m.window))
 		}
 	}
-	return in, out
+	return total(allIn), total(allOut)
 }
 
 // drops are the drops that components counted themselves.
@@ -290,16 +292,5 @@ func scaled(v *float64, by float64) *float64 {
 		return nil
 	}
 	s := *v / by
-	return &s
-}
-
-func plus(a, b *float64) *float64 {
-	if a == nil {
-		return b
-	}
-	if b == nil {
-		return a
-	}
-	s := *a + *b
 	return &s
 }

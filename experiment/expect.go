@@ -38,7 +38,7 @@ func ComponentMetrics() []string {
 // ComponentMetric is the key of a component's metric in what Expect takes. For
 // a component of several instances the value is that of the instance with the
 // most, except net_*, *_msg_s, restarts, cpu_throttled_s and oom_kills, which are
-// sums.
+// sums; it is absent where one instance has none.
 func ComponentMetric(component, metric string) string {
 	return "component." + component + "." + metric
 }
