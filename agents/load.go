@@ -98,8 +98,12 @@ func (l *load) start(s protocol.Start) error {
 }
 
 func (l *load) stop() {
-	if fleet, _ := l.parts(); fleet != nil {
+	fleet, crowd := l.parts()
+	if fleet != nil {
 		fleet.Stop()
+	}
+	if crowd != nil {
+		crowd.Stop()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"testing"
+	"time"
 
 	"bela/agents/protocol"
 )
@@ -97,6 +98,42 @@ func TestLargeBooksComeInPages(t *testing.T) {
 	}
 	if bits > 8<<20 {
 		t.Errorf("the accounts take %d bytes", bits)
+	}
+}
+
+// What arrives while the books are fetched, because draining had to end before the
+// backlog did, must be in none of their parts: else messages that count as dropped
+// have latencies, and the series' drops are not the ledger's.
+func TestBooksAreClosedBeforeTheyAreFetched(t *testing.T) {
+	h := newHall(t, testSpec())
+	h.at = h.clock.Now() - int64(2*time.Second) // in the middle of the load
+	h.begin(t)
+	h.deliver(0, 0, 100, 0)
+	h.deliver(1, 1, 100, 0)
+	h.Stop()
+	var sum protocol.Collected
+	for k := uint32(101); ; k++ {
+		h.deliver(0, 0, k, 0)
+		h.deliver(1, 1, k, 0)
+		page, next := h.CollectPage(sum.Next, 1)
+		sum.Add(protocol.Collected{Customers: &page, Next: next})
+		if next == nil {
+			break
+		}
+	}
+	got := *sum.Customers
+	var delivered, latencies, services int64
+	for _, a := range got.Accounts {
+		delivered += a.Delivered.Count() + a.Late.Count()
+	}
+	for _, s := range got.Latency {
+		latencies += s.Latency.Count()
+	}
+	for _, s := range got.Service {
+		services += s.Latency.Count()
+	}
+	if delivered != 2 || latencies != 2 || services != 2 {
+		t.Errorf("%d delivered, %d latencies, %d service times; want the 2 that came before the books were closed", delivered, latencies, services)
 	}
 }
 

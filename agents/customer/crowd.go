@@ -199,6 +199,17 @@ func (c *Crowd) Start(s protocol.Start) error {
 	return nil
 }
 
+// Stop closes the books, because draining is over: what arrives from then on did
+// not come in time, and must not be in the latencies while it is missing from the
+// receipts, which are handed over before them.
+func (c *Crowd) Stop() {
+	for _, r := range c.receivers {
+		r.mu.Lock()
+		r.over = true
+		r.mu.Unlock()
+	}
+}
+
 // source is the index of the device node that runs a device.
 func (c *Crowd) source(device uint32) int {
 	// The last node whose first device is not above it; a node without devices

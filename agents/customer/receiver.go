@@ -19,6 +19,7 @@ type receiver struct {
 	accounts map[uint32]*account // by device
 	// early holds what came before the schedule was known.
 	early []receipt
+	over  bool // the books are closed
 
 	foreign, stray, delivered, duplicated int64
 }
@@ -74,6 +75,10 @@ func (r *receiver) receive(p []byte) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.over {
+		r.crowd.errors.Add("received after draining was over", 1)
+		return
+	}
 	w := r.crowd.window.Load()
 	if w == nil {
 		r.keep(receipt{e, received})
