@@ -389,10 +389,12 @@ func readSettings(plan json.RawMessage) (map[int]settings, error) {
 			m, _ := c[part].(map[string]any)
 			s.take(part, m)
 		}
-		components, _ := c["components"].([]any)
-		for _, k := range components {
-			m, _ := k.(map[string]any)
-			s.take("component "+text(m["name"]), m)
+		for list, what := range map[string]string{"components": "component ", "faults": "fault "} {
+			blocks, _ := c[list].([]any)
+			for _, k := range blocks {
+				m, _ := k.(map[string]any)
+				s.take(what+text(m["name"]), m)
+			}
 		}
 		out[int(number)] = s
 	}
@@ -443,7 +445,7 @@ func (s settings) set(key, v string) {
 // isDuration names the settings that a plan holds in nanoseconds.
 func isDuration(name string) bool {
 	switch name {
-	case "warmup", "drain", "ready", "connect", "collect", "ramp", "late", "on", "off", "timeout", "stop_timeout":
+	case "warmup", "drain", "ready", "connect", "collect", "ramp", "late", "on", "off", "timeout", "stop_timeout", "at", "for", "delay", "jitter":
 		return true
 	}
 	return false

@@ -254,6 +254,13 @@ func TestCompareConditions(t *testing.T) {
 				c["components"].([]any)[0].(map[string]any)["instances"] = []any{map[string]any{"index": 1, "node": "worker-2"}}
 			}
 		}, []string{"component gateway.instances: 2 against 1", "component gateway.nodes: worker-1×1 worker-2×1 against worker-2×1"}, 0},
+		{"what was done to it on purpose", func(r *trial) {
+			r.plan = func(_ []any, c map[string]any) {
+				c["faults"] = []any{map[string]any{"name": "crash", "kind": "kill", "phase": "measure", "at": 60e9,
+					"instances": []any{map[string]any{"component": "gateway", "instance": 1, "node": "worker-1"}}}}
+			}
+		}, []string{"fault crash.at: unset against 1m0s", "fault crash.instances: unset against 1", "fault crash.kind: unset against kill",
+			"fault crash.nodes: unset against worker-1×1", "fault crash.phase: unset against measure"}, 0},
 		{"machines", func(r *trial) { r.version, r.kernel, r.workers, r.memory = "2.0", "6.18", 3, 16<<30 },
 			[]string{"bela: 1.0 against 2.0", "number of worker nodes: 2 against 3", "kernel: 6.12.1 against 6.18 (worker nodes)", "memory: 8.0 GiB against 16.0 GiB (worker nodes)"}, 0},
 		{"a node that was lost", func(r *trial) {
