@@ -30,7 +30,7 @@ const (
 	Done        Status = 0   // all cells are there and fit to use, all expectations held
 	Unmet       Status = 1   // an expectation failed
 	Unreachable Status = 3   // a node could not be reached or used
-	Incomplete  Status = 4   // cells are missing or invalid
+	Incomplete  Status = 4   // cells are missing or invalid, or an expectation was not decided
 	Internal    Status = 5   // bela itself failed
 	Interrupted Status = 130 // the user stopped it
 )
@@ -315,7 +315,7 @@ func cellRef(cell experiment.Cell) event.CellRef {
 // summarize decides how the run ended.
 func (r *runner) summarize(err error) Summary {
 	s := Summary{Missing: r.planned - len(r.results)}
-	var unmet []string
+	var unmet, undecided []string
 	for _, c := range r.results {
 		switch c.Verdict {
 		case measure.Valid:
@@ -326,8 +326,12 @@ func (r *runner) summarize(err error) Summary {
 			s.Invalid++
 		}
 		for _, o := range c.Outcomes {
-			if o.State == "failed" {
-				unmet = append(unmet, fmt.Sprintf("%q in cell %d", o.Name, c.Number))
+			switch where := fmt.Sprintf("%q in cell %d", o.Name, c.Number); experiment.Status(o.State) {
+			case experiment.Held:
+			case experiment.Failed:
+				unmet = append(unmet, where)
+			default:
+				undecided = append(undecided, where)
 			}
 		}
 	}
@@ -352,6 +356,8 @@ func (r *runner) summarize(err error) Summary {
 		}
 	case len(unmet) > 0:
 		s.Status, s.Reason = Unmet, "not held: "+strings.Join(unmet, ", ")
+	case len(undecided) > 0:
+		s.Status, s.Reason = Incomplete, "not decided, because a number was not taken or a condition cannot be worked out: "+strings.Join(undecided, ", ")
 	}
 	return s
 }

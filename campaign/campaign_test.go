@@ -269,6 +269,26 @@ func processes(t testing.TB, setting string) []string {
 	return found
 }
 
+// An expectation that cannot be worked out must not take the others with it: a run
+// with a failed one would end well.
+func TestOneExpectationHidesNoOther(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, simplest+`
+expect "of nothing" { that = (late - late) / (late - late) > 1 }
+expect "nothing is delivered" { that = delivered == 0 }
+`, nil)
+	summary, run, err := r.run(t, t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(run.Cells) != 1 || len(run.Cells[0].Outcomes) != 2 || run.Cells[0].Outcomes[0].State != "unknown" || run.Cells[0].Outcomes[1].State != "failed" {
+		t.Fatalf("%+v", run.Cells)
+	}
+	if summary.Invalid == 0 && summary.Status != campaign.Unmet {
+		t.Errorf("status %d (%s), and an expectation failed", summary.Status, summary.Reason)
+	}
+}
+
 // A user who runs an experiment must get books that close, latencies, and the
 // use of every component, and nodes as they were.
 func TestRunEndToEnd(t *testing.T) {

@@ -56,6 +56,32 @@ func TestMetricsOfParts(t *testing.T) {
 	absent("an instance was not looked at", half, "component.gateway.restarts", "component.gateway.net_in_Bps", "component.gateway.cpu_mcpu_mean", "component.gateway.in_msg_s")
 }
 
+// Status 0 says that all expectations held: one that nobody could decide must not
+// end in it, and a failed one must be told before it.
+func TestUndecidedIsNotDone(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		states  []string
+		verdict measure.Verdict
+		status  Status
+		reason  string
+	}{
+		{[]string{"held"}, measure.Valid, Done, "all cells are done"},
+		{[]string{"held", "unknown"}, measure.Degraded, Incomplete, `not decided, because a number was not taken or a condition cannot be worked out: "b" in cell 7`},
+		{[]string{"failed", "unknown"}, measure.Valid, Unmet, `not held: "a" in cell 7`},
+		{[]string{"unknown"}, measure.Invalid, Incomplete, "1 cells invalid, 0 missing"},
+	} {
+		c := measure.Cell{Number: 7, Verdict: row.verdict}
+		for i, state := range row.states {
+			c.Outcomes = append(c.Outcomes, measure.Outcome{Name: string(rune('a' + i)), State: state})
+		}
+		r := &runner{results: []measure.Cell{c}, planned: 1}
+		if s := r.summarize(nil); s.Status != row.status || s.Reason != row.reason {
+			t.Errorf("%v in a %s cell: status %d, %s; want %d, %s", row.states, row.verdict, s.Status, s.Reason, row.status, row.reason)
+		}
+	}
+}
+
 // A hop's throughput must be empty where one of its instances was not counted: that
 // of the others alone reads as a hop that carries less.
 func TestThroughputOfHalfAHop(t *testing.T) {

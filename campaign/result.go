@@ -242,8 +242,8 @@ func (r *result) outcomes() {
 	cell := &r.out.Cell
 	outcomes, err := r.Expect(r.cell, Metrics(*cell), r.measuredBefore()...)
 	if err != nil {
+		// The one that cannot be worked out is unknown; the others stand.
 		r.emit(event.Message{Level: "error", Position: r.cell.Position, Text: "expectations: " + err.Error()})
-		return
 	}
 	for _, o := range outcomes {
 		cell.Outcomes = append(cell.Outcomes, measure.Outcome{Name: o.Name, State: string(o.Status), Message: o.Message})

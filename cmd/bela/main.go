@@ -100,7 +100,8 @@ func (a *app) usage(w io.Writer) {
 	_ = t.Flush()
 	fmt.Fprint(w, "\nRUN is a run's directory or `latest`. `bela COMMAND -h` lists a command's flags.\n"+
 		"exit status: 0 done · 1 an expectation failed · 2 usage or experiment file · 3 a node could not be\n"+
-		"reached or used · 4 cells are missing or invalid · 5 internal · 130 interrupted\n")
+		"reached or used · 4 cells are missing or invalid, or an expectation could not be decided · 5 internal ·\n"+
+		"130 interrupted\n")
 }
 
 // statusError is an error with the exit status that it asks for.
