@@ -238,7 +238,7 @@ func reading(c Comparison) section {
 	say := func(format string, args ...any) {
 		s.Items = append(s.Items, item{Text: fmt.Sprintf(format, args...)})
 	}
-	say("base and other are medians over repetitions (n): the run, not the message, is the sample. Metrics of a component are summed over its instances.")
+	say("base and other are medians over repetitions (n): the run, not the message, is the sample. CPU, memory and bytes of a component are summed over its instances.")
 	say("A finding is about these runs. Repetitions of a run follow one another, so whatever else changed on the machines between the runs counts as well; run the base again to see how much.")
 	if reached := confidences(c); len(reached) > 0 {
 		say("± is how far the median's interval reaches to its farther end. It holds the median with a confidence of %s.", strings.Join(reached, ", "))

@@ -295,3 +295,18 @@ func TestWriterErrors(t *testing.T) {
 type broken struct{}
 
 func (broken) Write([]byte) (int, error) { return 0, fmt.Errorf("write: %w", io.ErrClosedPipe) }
+
+// The use of a component must be that of all its instances or be missing: without
+// the one that was not looked at, the sum reads as a saving.
+func TestUseOfHalfAComponent(t *testing.T) {
+	cells := []measure.Cell{{Components: []measure.Component{
+		{Component: "gateway", Instance: 1, CPUMean: ptr(100.0), CPUMax: ptr(200.0), MemoryMax: ptr(10.0)},
+		{Component: "gateway", Instance: 2, CPUMax: ptr(50.0), MemoryMax: ptr(5.0)},
+		{Component: "gateway", Instance: 3, CPUMean: ptr(1.0), CPUMax: ptr(1.0)},
+	}}}
+	u := usedBy{component: "gateway"}
+	mean, most, memory := u.of(cells, "mean"), u.of(cells, "max"), u.of(cells, "memory")
+	if mean != nil || memory != nil || most == nil || *most != 251 {
+		t.Errorf("mean %v, max %v, memory %v; want only the max, 251", mean, most, memory)
+	}
+}
