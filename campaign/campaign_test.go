@@ -289,6 +289,22 @@ expect "nothing is delivered" { that = delivered == 0 }
 	}
 }
 
+// QoS 2 is in the language, so devices and customers that use it must get through
+// the built-in platform, each message once and acknowledged to the end.
+func TestQoS2ThroughThePlatform(t *testing.T) {
+	t.Parallel()
+	text := strings.Replace(fmt.Sprintf(small, "[6]", ""), "qos   = 1", "qos   = 2", 1)
+	r := newRig(t, text, nil, "measure=1s")
+	_, run, err := r.run(t, t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := run.Cells[0]
+	if l := c.Ledger; !l.Closed || l.Published == 0 || l.Acked != l.Published || l.Delivered+l.Late != l.Published || l.Duplicated != 0 {
+		t.Errorf("%s %v: %+v", c.Verdict, c.Reasons, l)
+	}
+}
+
 // A user who runs an experiment must get books that close, latencies, and the
 // use of every component, and nodes as they were.
 func TestRunEndToEnd(t *testing.T) {

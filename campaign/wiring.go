@@ -62,7 +62,7 @@ func (w wiring) component(c experiment.Component, i experiment.Instance) protoco
 		Links: make(map[string][]string),
 		User:  w.user, Password: w.password,
 		Codec: c.Codec, Queue: c.Queue, Timeout: c.Timeout,
-		QoS:     w.cell.Devices.QoS,
+		QoS:     min(w.cell.Devices.QoS, 1), // between hops, at least once is the most that there is
 		Ingest:  topicFilter(w.cell.Devices.Topic),
 		Deliver: topicRoot(w.cell.Customers.Topic),
 		Command: c.Command, Env: w.environment(c, i),
