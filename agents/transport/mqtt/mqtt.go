@@ -114,7 +114,9 @@ func (c *conn) Publish(id uint64, topic string, qos byte, payload []byte) error 
 }
 
 // publishOnce sends at QoS 0, where a completed token means that the socket took
-// the message. A client that is going down may leave a token open for ever.
+// the message. A client that is going down may leave a token open for ever; but
+// one whose message is on the wire completes it a moment later, and such a message
+// must not be called refused: the broker may deliver it.
 func (c *conn) publishOnce(topic string, payload []byte) error {
 	token := c.client.Publish(topic, 0, false, payload)
 	select {
@@ -122,10 +124,12 @@ func (c *conn) publishOnce(topic string, payload []byte) error {
 		return token.Error()
 	case <-c.done:
 	}
+	last := time.NewTimer(goodbye)
+	defer last.Stop()
 	select {
 	case <-token.Done():
 		return token.Error()
-	default:
+	case <-last.C:
 		return transport.ErrLost
 	}
 }

@@ -11,8 +11,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	paho "github.com/eclipse/paho.mqtt.golang"
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
@@ -194,6 +196,40 @@ func TestFatesAtTheEnd(t *testing.T) {
 			}
 		})
 	}
+}
+
+// lastWriter is a client whose connection is lost while its last message is on the
+// wire: the token completes after the news, or never.
+type lastWriter struct {
+	paho.Client
+	token *lastToken
+}
+
+type lastToken struct {
+	paho.Token
+	done chan struct{}
+}
+
+func (w lastWriter) Publish(string, byte, bool, any) paho.Token { return w.token }
+func (t *lastToken) Done() <-chan struct{}                      { return t.done }
+func (t *lastToken) Error() error                               { return nil }
+
+// A message that the socket took as the connection broke must not be called failed:
+// where the broker delivers it, a sound cell has a phantom and is invalid.
+func TestTakenAsTheConnectionBreaks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lost := make(chan struct{})
+		close(lost)
+		written := &lastToken{done: make(chan struct{})}
+		time.AfterFunc(10*time.Millisecond, func() { close(written.done) })
+		if err := (&conn{client: lastWriter{token: written}, done: lost}).Publish(1, "x", 0, nil); err != nil {
+			t.Errorf("the socket took it: %v", err)
+		}
+		never := &lastToken{done: make(chan struct{})}
+		if err := (&conn{client: lastWriter{token: never}, done: lost}).Publish(2, "x", 0, nil); !errors.Is(err, transport.ErrLost) {
+			t.Errorf("nobody took it: %v", err)
+		}
+	})
 }
 
 // Many messages at a connection that breaks in their midst must each be told
