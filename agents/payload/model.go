@@ -127,7 +127,7 @@ func (b *Builder) longestModel() int {
 		case "counter":
 			n += len("-") + 19 + len(".") + s.Decimals
 		default:
-			most := math.Abs(s.Mean) + s.Spread + s.Amplitude + reach*s.StdDev + math.Abs(s.Min) + math.Abs(s.Max)
+			most := math.Abs(s.Mean) + s.Spread + s.Amplitude + float64(reach*s.StdDev) + math.Abs(s.Min) + math.Abs(s.Max)
 			n += len(strconv.FormatFloat(-most, 'f', s.Decimals, 64))
 		}
 	}
@@ -145,7 +145,10 @@ func (b *Builder) appendModel(dst []byte, e Envelope) []byte {
 	return dst
 }
 
-// appendValue appends what sensor i of the envelope's device reads.
+// appendValue appends what sensor i of the envelope's device reads. Here and below,
+// explicit conversions keep the compiler from fusing a multiplication and an
+// addition into one rounding, as it does where the CPU can: the last decimal
+// would differ between a node of one architecture and one of another.
 func (b *Builder) appendValue(dst []byte, i int, e Envelope) []byte {
 	s := &b.sensorModel[i]
 	own := mix(b.seed^uint64(i+1)<<48, uint64(e.Device)) // the sensor's, of this device
@@ -153,14 +156,14 @@ func (b *Builder) appendValue(dst []byte, i int, e Envelope) []byte {
 	var v float64
 	switch s.Kind {
 	case "gaussian":
-		v = s.Mean + s.Spread*(2*unit(own)-1) + s.StdDev*normal(at)
+		v = s.Mean + float64(s.Spread*(2*unit(own)-1)) + float64(s.StdDev*normal(at))
 	case "sine":
 		phase := math.Mod(float64(e.Intended)/1e9, s.Period) / s.Period
-		v = s.Mean + s.Spread*(2*unit(own)-1) + s.Amplitude*math.Sin(2*math.Pi*phase) + s.StdDev*normal(at)
+		v = s.Mean + float64(s.Spread*(2*unit(own)-1)) + float64(s.Amplitude*math.Sin(2*math.Pi*phase)) + float64(s.StdDev*normal(at))
 	case "walk":
 		v = walk(own, uint64(e.Sequence), s.Min, s.Max, s.Step)
 	case "counter":
-		v = s.Min + s.Step*float64(e.Sequence)
+		v = s.Min + float64(s.Step*float64(e.Sequence))
 	case "choice":
 		return append(dst, s.Choices[at%uint64(len(s.Choices))]...)
 	case "bool":
@@ -183,11 +186,11 @@ func leg(own, sequence uint64, span, step float64) float64 {
 	readings = max(readings, 1)
 	turn, part := sequence/readings, float64(sequence%readings)/float64(readings)
 	from, to := unit(mix(own, turn)), unit(mix(own, turn+1))
-	return span * (from + (to-from)*part)
+	return float64(span * (from + float64((to-from)*part)))
 }
 
 // unit maps random bits to [0, 1).
-func unit(bits uint64) float64 { return float64(bits>>11) / (1 << 53) }
+func unit(bits uint64) float64 { return float64(float64(bits>>11) / (1 << 53)) }
 
 // normal maps random bits to the standard normal distribution, within reach
 // (Box and Muller).

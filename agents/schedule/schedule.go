@@ -233,4 +233,4 @@ func (s *Schedule) exponential() int64 {
 }
 
 // fraction turns 64 random bits into a number in [0, 1).
-func fraction(u uint64) float64 { return float64(u>>11) / (1 << 53) }
+func fraction(u uint64) float64 { return float64(float64(u>>11) / (1 << 53)) }
