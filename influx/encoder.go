@@ -250,7 +250,9 @@ func (e *Encoder) cellSummary(l *line, ev event.Event, r *measure.Cell, cell cel
 	l.tag("verdict", string(r.Verdict))
 	l.integer("position", int64(r.Position))
 	l.text("reason", reasonCodes(r.Reasons))
-	l.float("measured_s", r.MeasuredSeconds)
+	if r.MeasuredSeconds > 0 {
+		l.float("measured_s", r.MeasuredSeconds)
+	}
 	ledgerFields(l, &r.Ledger)
 	l.optional("drops_per_5min", r.DropsPer5Min)
 	l.optional("offered_msg_s", r.OfferedRate)
@@ -285,6 +287,10 @@ func (e *Encoder) cellSummary(l *line, ev event.Event, r *measure.Cell, cell cel
 }
 
 func ledgerFields(l *line, b *measure.Ledger) {
+	defer l.boolean("ledger_closed", b.Closed)
+	if !b.Taken() {
+		return // a cell that came to no load
+	}
 	l.integer("intended", b.Intended)
 	l.integer("unsent", b.Unsent)
 	l.integer("failed", b.Failed)
@@ -299,7 +305,6 @@ func ledgerFields(l *line, b *measure.Ledger) {
 	l.integer("reordered", b.Reordered)
 	l.integer("in_doubt", b.InDoubt)
 	l.integer("phantom", b.Phantom)
-	l.boolean("ledger_closed", b.Closed)
 }
 
 func outcomeFields(l *line, outcomes []measure.Outcome) {

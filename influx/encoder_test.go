@@ -202,6 +202,15 @@ func TestMissingNumbers(t *testing.T) {
 	if v, ok := p.Fields["latency_p50_ms"]; ok {
 		t.Errorf("latency_p50_ms of a cell without deliveries is %v, want it missing", v)
 	}
+	for _, name := range []string{"measured_s", "published", "delivered", "dropped", "unknown"} {
+		if v, ok := p.Fields[name]; ok {
+			t.Errorf("%s of a cell that came to no load is %v, want it missing", name, v)
+		}
+	}
+	p = at(event.CellFinished{Result: measure.Cell{MeasuredSeconds: 5, Ledger: measure.Ledger{Intended: 3, Unsent: 3, Closed: true}}})[0]
+	if p.Fields["dropped"] != int64(0) || p.Fields["ledger_closed"] != true || p.Fields["measured_s"] != 5.0 {
+		t.Errorf("a cell in which nothing was sent: %v", p.Fields)
+	}
 }
 
 // Events without numbers must not disturb the stream.

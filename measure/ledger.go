@@ -33,3 +33,10 @@ type Ledger struct {
 	Closed  bool   `json:"closed"`
 	Open    string `json:"open,omitempty"` // why it is not closed
 }
+
+// Taken says whether the books hold anything: a cell that came to no load has no
+// counts, which is not to have counted nothing.
+func (l Ledger) Taken() bool {
+	l.Open = ""
+	return l != Ledger{}
+}

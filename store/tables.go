@@ -105,11 +105,7 @@ func cellRow(c measure.Cell, dimensions []string) []string {
 
 // HasLedger says whether a cell came as far as closing its books; without, the
 // ledger's numbers were not taken.
-func HasLedger(c measure.Cell) bool {
-	l := c.Ledger
-	l.Open = ""
-	return l != measure.Ledger{}
-}
+func HasLedger(c measure.Cell) bool { return c.Ledger.Taken() }
 
 func componentRow(c measure.Cell, k measure.Component) []string {
 	row := []string{strconv.Itoa(c.Number), strconv.Itoa(c.Repetition), k.Component, strconv.Itoa(k.Instance), k.Node}
