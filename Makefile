@@ -56,7 +56,7 @@ bench: ## run the benchmarks (PACKAGES=./influx/…)
 drills: build ## as root: everything that may happen to a campaign, at full length (about 15 minutes); writes docs/reliability.md
 	scripts/test-setup.sh $(INFLUXD)
 	BELA_DRILL=1 BELA_DRILL_TABLE=$(CURDIR)/docs/reliability.md PATH=$$PATH:/usr/sbin:/sbin go test -v -count=1 -timeout 60m -run '^(TestDrills|TestKilled.*)$$' ./cmd/bela
-	BELA_DRILL=1 go test -count=1 -timeout 60m -run '^(TestLinkDrops|TestSpareTakesOver|TestGoesOnWithout|TestStopsWhenANodeIsLost)$$' ./campaign
+	BELA_DRILL=1 go test -count=1 -timeout 60m -run '^(TestHostileAgent|TestLinkDrops|TestSpareTakesOver|TestGoesOnWithout|TestStopsWhenANodeIsLost)$$' ./campaign
 
 lint: ## gofmt, go vet, golangci-lint, module checksums, and which package may import which
 	scripts/tool.sh $(GOLANGCI_LINT)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"bela/agents/client"
 	"bela/agents/protocol"
@@ -31,7 +32,7 @@ func (r *runner) onLink(m *member, l client.Link) {
 		c.meter.link(m.name(), !l.Up)
 	}
 	if l.Up {
-		c.notes = append(c.notes, fmt.Sprintf("the link of node %s was away for %.1f s", m.name(), l.Away.Seconds()))
+		c.notes = noted(c.notes, fmt.Sprintf("the link of node %s was away for %.1f s", m.name(), l.Away.Seconds()))
 	}
 }
 
@@ -51,6 +52,28 @@ func (r *runner) onGap(m *member, events uint64) {
 		c.mu.Unlock()
 	}
 	r.emit(msg)
+}
+
+// untimely takes a sample that cannot be of now: it counts as one that is lost.
+func (r *runner) untimely(m *member, c *cellRun, s *protocol.Sample) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	if c.gaps == nil {
+		c.gaps = make(map[string]uint64)
+	}
+	c.gaps[m.name()]++
+	said := c.untimely[m.name()]
+	if c.untimely == nil {
+		c.untimely = make(map[string]bool)
+	}
+	c.untimely[m.name()] = true
+	c.mu.Unlock()
+	if !said {
+		r.emit(event.Message{Level: "warn", Node: m.name(), Position: c.cell.Position, Text: fmt.Sprintf(
+			"its samples are left out: they are of a time that is %v off", time.Duration(s.At-controllerClock()).Round(time.Second))})
+	}
 }
 
 // lostEvents are the nodes of which events are lost, in words.

@@ -87,6 +87,8 @@ type runner struct {
 	attempts uint32
 	planned  int // cells to run
 	skipped  int // by an operator
+	// instances are those of the whole plan.
+	instances map[instanceKey]bool
 
 	mu      sync.Mutex
 	current *cellRun // nil between cells
@@ -105,7 +107,7 @@ type runner struct {
 func Run(ctx context.Context, cfg Config) (Summary, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r := &runner{Config: cfg, password: rand.Text(), planned: len(cfg.Plan.Cells)}
+	r := &runner{Config: cfg, password: rand.Text(), planned: len(cfg.Plan.Cells), instances: plannedInstances(cfg.Plan)}
 	record := newRecord(cfg.Store, cfg.Plan.Experiment)
 	r.stream = &stream{now: cfg.Now, journal: record, sinks: cfg.Sinks, failed: func(err error) { cancel(&recordError{err}) }, seq: cfg.Store.LastEvent()}
 	r.Control.take(r, cancel)
@@ -233,16 +235,25 @@ func (r *runner) setCurrent(c *cellRun) {
 
 // onAgentEvent takes what an agent says of its own accord.
 func (r *runner) onAgentEvent(m *member, e protocol.Event) {
-	r.mu.Lock()
-	c := r.current
-	r.mu.Unlock()
+	c := r.cellNow()
+	if err := r.admit(m, c, &e); err != nil {
+		_ = m.refuse(err) // whoever waits for the agent says so
+		return
+	}
 	switch {
 	case e.Sample != nil:
+		if !r.inTime(m, e.Sample) {
+			r.untimely(m, c, e.Sample)
+			return
+		}
 		rates, ok := m.meter.add(*e.Sample)
 		if !ok {
 			return
 		}
-		rates.T, rates.At, rates.ClockError = -1, lateAt(e.Sample.At), m.clock.uncertainty()
+		rates.T, rates.ClockError = -1, m.clock.uncertainty()
+		if m.clock.onAxis() {
+			rates.At = lateAt(e.Sample.At)
+		}
 		var loads []event.Load
 		if c != nil {
 			rates.Position = c.cell.Position
@@ -256,7 +267,7 @@ func (r *runner) onAgentEvent(m *member, e protocol.Event) {
 		c.takeExit(*e.Component, m.name())
 	case e.Log != nil:
 		r.onDisk(m, *e.Log)
-		msg := event.Message{Level: e.Log.Level, Node: m.name(), Text: clip(e.Log.Text)}
+		msg := event.Message{Level: e.Log.Level, Node: m.name(), Text: e.Log.Text}
 		if c != nil {
 			msg.Position = c.cell.Position
 		}

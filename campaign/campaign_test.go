@@ -23,8 +23,14 @@ import (
 	"bela/store"
 )
 
+// agentGiven names an agent for a test process that another one started.
+const agentGiven = "BELA_TEST_AGENT"
+
 // agentPath is the agent that the tests push, built once.
 var agentPath = sync.OnceValues(func() (string, error) {
+	if given := os.Getenv(agentGiven); given != "" {
+		return given, nil
+	}
 	dir, err := os.MkdirTemp("", "bela-campaign-test-")
 	if err != nil {
 		return "", err
@@ -46,7 +52,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	code := m.Run()
-	if path, err := agentPath(); err == nil {
+	if path, err := agentPath(); err == nil && os.Getenv(agentGiven) == "" {
 		_ = os.RemoveAll(filepath.Dir(path))
 	}
 	os.Exit(code)

@@ -50,6 +50,7 @@ type cellRun struct {
 	use      *useMeter
 	notes    []string
 	gaps     map[string]uint64 // events that are lost, by node
+	untimely map[string]bool   // nodes whose samples are of another time
 	faults   []*faultRun
 	killed   map[instanceKey]bool // by a fault
 
@@ -243,11 +244,11 @@ func (c *cellRun) takeExit(e protocol.ComponentEvent, node string) {
 		text := fmt.Sprintf("%s-%d on %s: %s", e.Name, e.Instance, node, e.Detail)
 		switch {
 		case e.State != "exited":
-			c.notes = append(c.notes, fmt.Sprintf("%s-%d on %s was started again by its policy: %s", e.Name, e.Instance, node, e.Detail))
+			c.notes = noted(c.notes, fmt.Sprintf("%s-%d on %s was started again by its policy: %s", e.Name, e.Instance, node, e.Detail))
 		case e.Again:
-			c.forgiven = append(c.forgiven, text)
+			c.forgiven = noted(c.forgiven, text)
 		default:
-			c.exits = append(c.exits, text)
+			c.exits = noted(c.exits, text)
 		}
 	}
 	c.mu.Unlock()

@@ -34,6 +34,7 @@ type clockKeeper struct {
 	mu      sync.Mutex
 	log     *measure.ProbeLog // nil before the first
 	applied protocol.Clock
+	told    bool    // the agent knows the axis
 	recent  []int64 // the last probes' round trips, in nanoseconds
 }
 
@@ -111,7 +112,7 @@ func (k *clockKeeper) uncertainty() *float64 {
 func (k *clockKeeper) forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.log, k.recent = nil, nil
+	k.log, k.recent, k.told = nil, nil, false
 }
 
 // fit is the clock as all samples so far show it.
@@ -139,7 +140,20 @@ func (m *member) apply(ctx context.Context) error {
 	m.clock.mu.Lock()
 	m.clock.applied = clock
 	m.clock.mu.Unlock()
-	return m.ask(ctx, askLimit, protocol.TypeClock, clock, nil)
+	err = m.ask(ctx, askLimit, protocol.TypeClock, clock, nil)
+	if err == nil {
+		m.clock.mu.Lock()
+		m.clock.told = true
+		m.clock.mu.Unlock()
+	}
+	return err
+}
+
+// onAxis tells whether the agent's times are the testbed's.
+func (k *clockKeeper) onAxis() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.told
 }
 
 // axisOf is the time axis that a fit makes for an agent.

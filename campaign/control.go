@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"bela/agents/protocol"
 )
 
 // Control lets whoever watches a run step in. Its zero value is ready: it takes
@@ -68,7 +70,7 @@ func (r *runner) skip(position int, by string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.skipped == nil {
-		c.skipped = &skipError{clip(by)}
+		c.skipped = &skipError{protocol.Clip(by, protocol.MaxText)}
 	}
 	if c.cause != nil {
 		c.cause(c.skipped)

@@ -237,8 +237,8 @@ func (c *cellRun) beginFault(ctx context.Context, f *faultRun) (begun int64, mea
 		return p.ask(ctx, faultLimit, protocol.TypeFaultBegin, p.spec, &answers[i])
 	})
 	for i, a := range answers {
-		if a.At != 0 && (begun == 0 || a.At < begun) {
-			begun = a.At
+		if at := near(a.At); at != 0 && (begun == 0 || at < begun) {
+			begun = at
 		}
 		measured = appendMeasured(measured, f.parts[i], a.Measured)
 	}
@@ -270,7 +270,7 @@ func (c *cellRun) endFault(ctx context.Context, f *faultRun) (healed int64, meas
 		return p.ask(ctx, faultLimit, protocol.TypeFaultEnd, p.spec, &answers[i])
 	})
 	for i, a := range answers {
-		healed = max(healed, a.At)
+		healed = max(healed, near(a.At))
 		measured = appendMeasured(measured, f.parts[i], a.Measured)
 	}
 	if err != nil || !f.endsComponents() {

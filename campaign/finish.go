@@ -67,6 +67,9 @@ func (c *cellRun) totals(ctx context.Context) (published, pending, delivered int
 		if err := m.ask(ctx, askLimit, protocol.TypeStatus, nil, &s); err != nil {
 			return 0, 0, 0, err
 		}
+		if err := extentOf(c.cell).status(s, c.cell.Customers.Count); err != nil {
+			return 0, 0, 0, m.refuse(err)
+		}
 		published += s.Published
 		pending += s.Pending
 		delivered += s.Delivered
@@ -85,9 +88,13 @@ func (c *cellRun) collect(ctx context.Context) error {
 		if err := m.ask(ctx, askLimit, protocol.TypeStop, nil, nil); err != nil {
 			return err
 		}
-		books, err := m.collect(ctx, c.cell.Phases.Collect)
+		check := newBookCheck(c.cell, m.name())
+		books, err := m.collect(ctx, c.cell.Phases.Collect, check)
 		if err != nil {
 			return err
+		}
+		if check.beyond {
+			c.emit(event.Message{Level: "warn", Node: m.name(), Position: c.cell.Position, Text: "its customers' books have messages with numbers that no device gives: the node, or a component, makes them up"})
 		}
 		mu.Lock()
 		c.books[m.name()] = books
@@ -100,13 +107,17 @@ func (c *cellRun) collect(ctx context.Context) error {
 // as well.
 const maxPages = 1024
 
-// collect fetches an agent's books, page by page; limit is for each of them.
-func (m *member) collect(ctx context.Context, limit time.Duration) (*protocol.Collected, error) {
+// collect fetches an agent's books, page by page; limit is for each of them. None
+// is kept that check refuses.
+func (m *member) collect(ctx context.Context, limit time.Duration, check *bookCheck) (*protocol.Collected, error) {
 	books := new(protocol.Collected)
 	for range maxPages {
 		var page protocol.Collected
-		if err := m.ask(ctx, limit, protocol.TypeCollect, protocol.Collect{From: books.Next}, &page); err != nil {
+		if err := m.askLarge(ctx, limit, check.pageSize(), protocol.TypeCollect, protocol.Collect{From: books.Next}, &page); err != nil {
 			return nil, err
+		}
+		if err := check.page(&page); err != nil {
+			return nil, m.refuse(err)
 		}
 		books.Add(page)
 		if books.Next == nil {

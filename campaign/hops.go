@@ -40,8 +40,12 @@ func (c *cellRun) collectHops(ctx context.Context) {
 		for _, p := range copies {
 			var answer protocol.ComponentBooks
 			of := protocol.ComponentName{Name: p.spec.Name, Instance: p.spec.Instance}
-			if err := c.testbed.find(p.node).ask(ctx, c.cell.Phases.Collect/3+time.Second, protocol.TypeComponentBooks, of, &answer); err != nil {
+			if err := c.testbed.find(p.node).askLarge(ctx, c.cell.Phases.Collect/3+time.Second, protocol.MaxFrame, protocol.TypeComponentBooks, of, &answer); err != nil {
 				all = append(all, err)
+				continue
+			}
+			if err := extentOf(c.cell).hopBooks(answer.Books, c.cell.Customers.Count); err != nil {
+				all = append(all, c.testbed.find(p.node).refuse(err))
 				continue
 			}
 			c.mu.Lock()

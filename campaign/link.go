@@ -87,11 +87,16 @@ func (m *member) lastEvent() uint64 {
 // ask sends the agent a request under a deadline and names the node in errors.
 // While the link is lost, the deadline stands still.
 func (m *member) ask(ctx context.Context, limit time.Duration, typ protocol.Type, req, resp any) error {
+	return m.askLarge(ctx, limit, protocol.MaxEvent, typ, req, resp)
+}
+
+// askLarge is ask for a request whose answer may have so many bytes.
+func (m *member) askLarge(ctx context.Context, limit time.Duration, most int, typ protocol.Type, req, resp any) error {
 	c := m.link()
 	if c == nil {
 		return &lostError{node: m.name(), state: event.NodeLost, err: errors.New("its agent is not connected")}
 	}
-	err := c.CallTimeout(ctx, limit, typ, req, resp)
+	err := c.CallLargeTimeout(ctx, limit, most, typ, req, resp)
 	if err == nil {
 		return nil
 	}
@@ -137,6 +142,18 @@ func (e *rebootError) Error() string {
 // lostBy says what was lost when the conversation ended.
 func (m *member) lostBy(c *client.Client) *lostError {
 	return &lostError{node: m.name(), state: lostState(c.Err()), err: c.Err()}
+}
+
+// broken is why nothing that the node says is used any further; nil where it is.
+func (m *member) broken() error {
+	c := m.link()
+	if c == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*client.BrokenError](c.Err()); ok {
+		return m.lostBy(c)
+	}
+	return nil
 }
 
 func lostState(err error) string {

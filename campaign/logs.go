@@ -21,15 +21,6 @@ const (
 	logFilesLimit = 256
 )
 
-// clip shortens what a node says of its own accord.
-func clip(text string) string {
-	const most = 4096
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most], "") + " …"
-}
-
 // fetchLogs copies the logs of the cell's components from a node into the run
 // directory and removes the cell's directory on the node.
 func (c *cellRun) fetchLogs(ctx context.Context, m *member) error {

@@ -57,6 +57,9 @@ func (r *runner) recover(ctx context.Context, position int) (changed bool, err e
 
 // bringBack makes one lost node usable again.
 func (t *testbed) bringBack(ctx context.Context, m *member) error {
+	if err := m.broken(); err != nil {
+		return err
+	}
 	t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeConnecting, Detail: "after it was lost"})
 	if err := t.recoverMember(ctx, m); err != nil {
 		t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeLost, Detail: err.Error()})

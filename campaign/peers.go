@@ -90,7 +90,9 @@ func (c *cellRun) watchPeers(ctx context.Context) {
 		for _, p := range watch.Peers {
 			c.peers.watched = append(c.peers.watched, peerPair{device: p.Node, customer: m.name()})
 		}
-		silent[m.name()] = began.Silent
+		silent[m.name()] = slices.DeleteFunc(began.Silent, func(name string) bool {
+			return !slices.ContainsFunc(watch.Peers, func(p protocol.Peer) bool { return p.Node == name })
+		})
 		return nil
 	})
 	if context.Cause(ctx) != nil {
@@ -135,6 +137,9 @@ func (c *cellRun) collectPeers(ctx context.Context) {
 		var got protocol.PeerProbes
 		if err := c.testbed.find(p.customer).ask(ctx, askLimit, protocol.TypePeerCollect, protocol.PeerCollect{Node: p.device}, &got); err != nil {
 			return err
+		}
+		if len(got.Probes) > maxPeerProbes {
+			return c.testbed.find(p.customer).refuse(fmt.Errorf("it has %d probes of one node's clock", len(got.Probes)))
 		}
 		p.probes = got.Probes
 		return nil

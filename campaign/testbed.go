@@ -169,7 +169,7 @@ func (t *testbed) recoverMember(ctx context.Context, m *member) error {
 			return err
 		}
 	}
-	err := t.attachSoon(ctx, m, after)
+	err := t.attachSoon(ctx, m, after, redialLimit)
 	if refused, ok := errors.AsType[*protocol.Error](err); err == nil || ok && refused.Code == "busy" {
 		return err // there again, or another's
 	}
@@ -189,12 +189,12 @@ func (t *testbed) recoverMember(ctx context.Context, m *member) error {
 	if err := provision.Start(ctx, m.ssh(), t.startOptions(m)); err != nil {
 		return err
 	}
-	return t.attach(ctx, m, after)
+	return t.attachSoon(ctx, m, after, askLimit)
 }
 
 // attachSoon is attach for an agent that may hang.
-func (t *testbed) attachSoon(ctx context.Context, m *member, after uint64) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, redialLimit, fmt.Errorf("%w for %v", client.ErrSilent, redialLimit))
+func (t *testbed) attachSoon(ctx context.Context, m *member, after uint64, limit time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w for %v", client.ErrSilent, limit))
 	defer cancel()
 	return t.attach(ctx, m, after)
 }

@@ -84,6 +84,16 @@ var ErrReplaced = errors.New("another agent is there in its place")
 // ErrAway is what a Ping says while the link is lost.
 var ErrAway = errors.New("the link to the agent is lost for the moment")
 
+// BrokenError is the end of a conversation with an agent that says what no agent
+// says, or what cannot be: it is broken or hostile, and nothing that it says is
+// used any further.
+type BrokenError struct{ Err error }
+
+func (e *BrokenError) Error() string {
+	return fmt.Sprintf("its agent is broken or hostile, and is not used any further: %v", e.Err)
+}
+func (e *BrokenError) Unwrap() error { return e.Err }
+
 var errClosed = errors.New("closed by the controller")
 
 // Client speaks with one agent. Its methods may be called concurrently.
@@ -97,9 +107,10 @@ type Client struct {
 	up      chan struct{}
 	next    uint64
 	waiting map[uint64]*request
-	last    uint64        // the last event's number
-	away    time.Duration // in all, without the absence that lasts
-	since   time.Time     // when the agent was last heard of, while it is away
+	last    uint64         // the last event's number
+	away    time.Duration  // in all, without the absence that lasts
+	since   time.Time      // when the agent was last heard of, while it is away
+	large   map[uint64]int // bytes that answers may have which have not come, where that is more than MaxEvent
 	err     error
 	done    chan struct{}
 	stop    context.CancelFunc // of rejoining
@@ -108,6 +119,7 @@ type Client struct {
 // request waits for its answer.
 type request struct {
 	frame  protocol.Frame
+	most   int // bytes that its answer may have
 	answer chan answer
 }
 
@@ -127,7 +139,7 @@ func Open(ctx context.Context, conn io.ReadWriteCloser, o Options) (*Client, pro
 	ctx2, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c := &Client{
 		events:  newAllowance(time.Now()),
-		options: o, name: rand.Text(), waiting: make(map[uint64]*request),
+		options: o, name: rand.Text(), waiting: make(map[uint64]*request), large: make(map[uint64]int),
 		last: o.After, up: make(chan struct{}), done: make(chan struct{}), stop: stop,
 	}
 	l := newLine(conn)
@@ -168,10 +180,11 @@ func (c *Client) greet(ctx context.Context, l *line) (welcome protocol.Welcome, 
 	if err := l.send(protocol.Frame{ID: id, Type: protocol.TypeHello, Body: body}); err != nil {
 		return welcome, fmt.Errorf("send hello to the agent: %w", err)
 	}
-	frame, err := protocol.ReadFrame(l)
+	frame, err := protocol.ReadFrameWithin(l, func() int { return protocol.MaxEvent })
 	if err != nil {
 		return welcome, fmt.Errorf("link to the agent: %w", ended(err))
 	}
+	l.whole()
 	if frame.Type == protocol.TypeError {
 		return welcome, agentError(protocol.TypeHello, frame)
 	}
@@ -181,6 +194,12 @@ func (c *Client) greet(ctx context.Context, l *line) (welcome protocol.Welcome, 
 	if welcome.Version != protocol.Version {
 		return welcome, &GoneError{fmt.Errorf("the agent speaks protocol version %d and this controller %d: run `bela clean` with the bela that started it", welcome.Version, protocol.Version)}
 	}
+	if welcome.Run != "" && welcome.Run != c.options.Run {
+		return welcome, &GoneError{fmt.Errorf("the agent serves run %s and not %s", protocol.Clip(welcome.Run, 100), c.options.Run)}
+	}
+	if err := welcome.Check(); err != nil {
+		return welcome, &BrokenError{fmt.Errorf("its welcome: %w", err)}
+	}
 	return welcome, nil
 }
 
@@ -188,48 +207,56 @@ func (c *Client) greet(ctx context.Context, l *line) (welcome protocol.Welcome, 
 // the link is lost; resp may be nil. An error response comes back as
 // *protocol.Error.
 func (c *Client) Call(ctx context.Context, typ protocol.Type, req, resp any) error {
-	a, err := c.call(ctx, typ, req)
+	return c.CallLarge(ctx, protocol.MaxEvent, typ, req, resp)
+}
+
+// CallLarge is Call for a request whose answer may have so many bytes.
+func (c *Client) CallLarge(ctx context.Context, most int, typ protocol.Type, req, resp any) error {
+	a, err := c.call(ctx, most, typ, req)
 	if err != nil {
 		return err
 	}
 	if resp == nil || len(a.frame.Body) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(a.frame.Body, resp); err != nil {
-		return fmt.Errorf("the agent's answer to %s: %w", typ, err)
-	}
-	return nil
+	return c.decode(typ, a.frame, resp)
 }
 
 // CallTimeout is Call under a deadline of its own, which stands still while the
 // link is lost.
 func (c *Client) CallTimeout(ctx context.Context, d time.Duration, typ protocol.Type, req, resp any) error {
+	return c.CallLargeTimeout(ctx, d, protocol.MaxEvent, typ, req, resp)
+}
+
+// CallLargeTimeout is CallTimeout for a request whose answer may have so many
+// bytes.
+func (c *Client) CallLargeTimeout(ctx context.Context, d time.Duration, most int, typ protocol.Type, req, resp any) error {
 	ctx, cancel := Limit(ctx, d, c.Away, fmt.Errorf("deadline of %v: %w", d, context.DeadlineExceeded))
 	defer cancel()
-	return c.Call(ctx, typ, req, resp)
+	return c.CallLarge(ctx, most, typ, req, resp)
 }
 
 // Ping takes one four-timestamp sample of the agent's clock. It is ErrAway while
 // the link is lost: an answer from before says nothing of the clock now.
 func (c *Client) Ping(ctx context.Context) (measure.ProbeSample, error) {
 	sent := c.options.Now()
-	a, err := c.call(ctx, protocol.TypePing, nil)
+	a, err := c.call(ctx, protocol.MaxEvent, protocol.TypePing, nil)
 	if err != nil {
 		return measure.ProbeSample{}, err
 	}
 	var pong protocol.Pong
-	if err := json.Unmarshal(a.frame.Body, &pong); err != nil {
-		return measure.ProbeSample{}, fmt.Errorf("the agent's answer to ping: %w", err)
+	if err := c.decode(protocol.TypePing, a.frame, &pong); err != nil {
+		return measure.ProbeSample{}, err
 	}
 	return measure.ProbeSample{T1: sent, T2: pong.Received, T3: pong.Sent, T4: a.at}, nil
 }
 
-func (c *Client) call(ctx context.Context, typ protocol.Type, req any) (answer, error) {
+func (c *Client) call(ctx context.Context, most int, typ protocol.Type, req any) (answer, error) {
 	body, err := protocol.Body(req)
 	if err != nil {
 		return answer{}, fmt.Errorf("encode %s: %w", typ, err)
 	}
-	r := &request{frame: protocol.Frame{Type: typ, Body: body}, answer: make(chan answer, 1)}
+	r := &request{most: most, frame: protocol.Frame{Type: typ, Body: body}, answer: make(chan answer, 1)}
 	l, err := c.enter(r)
 	if err != nil {
 		return answer{}, err
@@ -277,6 +304,9 @@ func (c *Client) enter(r *request) (*line, error) {
 		r.frame.Done = min(r.frame.Done, id-1)
 	}
 	c.waiting[r.frame.ID] = r
+	if r.most > protocol.MaxEvent {
+		c.large[r.frame.ID] = r.most // also after nobody waits any more: it may come late
+	}
 	return c.line, nil
 }
 
@@ -291,36 +321,85 @@ func agentError(typ protocol.Type, f protocol.Frame) error {
 	if err := json.Unmarshal(f.Body, e); err != nil {
 		return fmt.Errorf("the agent's error to %s: %w", typ, err)
 	}
+	_ = e.Check() // only cuts its texts
 	return e
+}
+
+// decode reads an answer. One that no agent gives ends the conversation.
+func (c *Client) decode(typ protocol.Type, f protocol.Frame, resp any) error {
+	err := json.Unmarshal(f.Body, resp)
+	if checked, ok := resp.(protocol.Checked); ok && err == nil {
+		err = checked.Check()
+	}
+	if err != nil {
+		return c.Refuse(fmt.Errorf("its answer to %s: %w", typ, err))
+	}
+	return nil
+}
+
+// Refuse ends the conversation because of what the agent said, and returns why:
+// a BrokenError.
+func (c *Client) Refuse(cause error) error {
+	err := &BrokenError{cause}
+	c.fail(err)
+	return err
 }
 
 // read dispatches frames until the stream ends.
 func (c *Client) read(l *line) error {
 	for {
-		f, err := protocol.ReadFrame(l)
+		f, err := protocol.ReadFrameWithin(l, c.limit)
+		if errors.Is(err, protocol.ErrMalformed) {
+			return &BrokenError{err}
+		}
 		if err != nil {
 			return fmt.Errorf("link to the agent: %w", l.why(ended(err)))
 		}
 		at := c.options.Now()
+		l.whole()
 		if f.Type == protocol.TypeEvent {
-			if err := c.events.take(len(f.Body), time.Now()); err != nil {
-				return err
-			}
-			if err := c.event(f); err != nil {
-				return err
-			}
-			continue
+			err = c.event(f)
+		} else {
+			err = c.answered(f, at)
 		}
-		c.mu.Lock()
-		r := c.waiting[f.ID]
-		c.mu.Unlock()
-		if r != nil {
-			select {
-			case r.answer <- answer{frame: f, at: at}:
-			default: // answered already
-			}
+		if err != nil {
+			return &BrokenError{err}
 		}
 	}
+}
+
+// limit bounds the next frame, in bytes.
+func (c *Client) limit() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	most := protocol.MaxEvent
+	for _, n := range c.large {
+		most = max(most, min(n, protocol.MaxFrame))
+	}
+	return most
+}
+
+// answered gives an answer to whoever waits for it. What nobody waits for counts
+// as events do.
+func (c *Client) answered(f protocol.Frame, at int64) error {
+	c.mu.Lock()
+	r, made, large := c.waiting[f.ID], c.next, c.large[f.ID]
+	delete(c.large, f.ID)
+	c.mu.Unlock()
+	switch {
+	case f.ID > made:
+		return fmt.Errorf("it answers request %d, and %d were made", f.ID, made)
+	case len(f.Body) > max(large, protocol.MaxEvent):
+		return fmt.Errorf("it answers with %d bytes what has %d at most", len(f.Body), max(large, protocol.MaxEvent))
+	}
+	if r != nil {
+		select {
+		case r.answer <- answer{frame: f, at: at}:
+			return nil
+		default: // answered already
+		}
+	}
+	return c.events.take(min(len(f.Body), strayCost), time.Now())
 }
 
 func ended(err error) error {
@@ -331,15 +410,33 @@ func ended(err error) error {
 }
 
 func (c *Client) event(f protocol.Frame) error {
+	if len(f.Body) > protocol.MaxEvent {
+		return fmt.Errorf("an event has %d bytes, and %d at most", len(f.Body), protocol.MaxEvent)
+	}
 	var e protocol.Event
-	if err := json.Unmarshal(f.Body, &e); err != nil {
-		return fmt.Errorf("event: %w", err)
+	err := json.Unmarshal(f.Body, &e)
+	if err == nil {
+		err = e.Check()
+	}
+	if err != nil {
+		return fmt.Errorf("an event: %w", err)
+	}
+	cost := len(f.Body) + eventCost
+	if e.Sample == nil {
+		cost += wordCost + (escaped-1)*len(f.Body)
+	}
+	if err := c.events.take(cost, time.Now()); err != nil {
+		return err
 	}
 	last := c.LastEvent()
 	if e.Seq <= last {
 		return nil
 	}
-	if gap := e.Seq - last - 1; gap > 0 && c.options.OnGap != nil {
+	gap := e.Seq - last - 1
+	if gap > maxGap {
+		return fmt.Errorf("an event: number %d comes after %d", e.Seq, last)
+	}
+	if gap > 0 && c.options.OnGap != nil {
 		c.options.OnGap(gap)
 	}
 	c.options.OnEvent(e)

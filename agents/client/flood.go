@@ -12,7 +12,39 @@ import (
 const (
 	eventBurst = 128 << 20 // bytes
 	eventRate  = 1 << 20   // bytes a second
+	// What an event costs beside its own bytes, and what one costs more that is no
+	// sample: as many bytes as it may come to in the run directory, and more.
+	eventCost = 4 << 10
+	wordCost  = 16 << 10
+	// escaped is how many times longer a text can be in the run directory: a '<'
+	// is written as \u003c there.
+	escaped = 6
+	// strayCost bounds what an answer costs that nobody waits for: it may be late.
+	strayCost = 1 << 20
+	// maxGap bounds how many events may be lost at once: a spool holds fewer in
+	// any lease.
+	maxGap = 10_000_000
+	// How often a connection may break at once, and for how long it must not to
+	// be allowed once more.
+	breakBurst = 60
+	breakEvery = 2 * time.Second
 )
+
+// breaks is how often the link may still break: one that is made anew each time,
+// and breaks at once, would go on for ever.
+type breaks struct {
+	left int
+	at   time.Time
+}
+
+func (b *breaks) take(now time.Time) error {
+	back := int(now.Sub(b.at) / breakEvery)
+	b.left, b.at = min(breakBurst, b.left+back), b.at.Add(time.Duration(back)*breakEvery)
+	if b.left--; b.left < 0 {
+		return fmt.Errorf("the link was made anew %d times and more, and broke each time at once", breakBurst)
+	}
+	return nil
+}
 
 // ErrFlood says that an agent sends more events than one that works can have.
 var ErrFlood = errors.New("the agent floods the controller with events")

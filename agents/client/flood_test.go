@@ -31,7 +31,7 @@ func TestFlood(t *testing.T) {
 		if protocol.WriteFrame(far, protocol.Frame{ID: hello.ID, Type: protocol.TypeOK, Body: body}) != nil {
 			return
 		}
-		text := strings.Repeat("x", 4<<20)
+		text := strings.Repeat("x", 200) // small ones cost as much as large ones
 		for seq := uint64(1); ; seq++ {
 			body, _ := protocol.Body(protocol.Event{Seq: seq, Log: &protocol.LogEvent{Level: "info", Text: text}})
 			if protocol.WriteFrame(far, protocol.Frame{Type: protocol.TypeEvent, Body: body}) != nil {
@@ -42,7 +42,7 @@ func TestFlood(t *testing.T) {
 	var taken atomic.Int64
 	c, _, err := Open(t.Context(), near, Options{
 		Run: "run-1", Now: func() int64 { return time.Now().UnixNano() }, Lease: time.Minute,
-		OnEvent: func(e protocol.Event) { taken.Add(int64(len(e.Log.Text))) },
+		OnEvent: func(protocol.Event) { taken.Add(eventCost + wordCost + 200) },
 		Redial: func(context.Context) (io.ReadWriteCloser, error) {
 			t.Error("a node that floods is dialed again")
 			return nil, errors.New("no")

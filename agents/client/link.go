@@ -23,13 +23,15 @@ const (
 	longestWait = 2 * time.Second
 	helloLimit  = 5 * time.Second
 	tellAfter   = time.Second
+	enough      = 1 << 10 // bytes that are as good as a frame
 )
 
 // line is one connection.
 type line struct {
 	conn  io.ReadWriteCloser
 	write sync.Mutex
-	heard atomic.Int64 // nanoseconds since born at which the last byte came
+	heard atomic.Int64 // nanoseconds since born at which the last frame, or much of one, came
+	part  int          // bytes since then; only for the one goroutine that reads
 	born  time.Time
 	once  sync.Once
 	over  chan struct{}
@@ -44,10 +46,17 @@ func newLine(conn io.ReadWriteCloser) *line {
 // takes its time.
 func (l *line) Read(p []byte) (int, error) {
 	n, err := l.conn.Read(p)
-	if n > 0 {
-		l.heard.Store(int64(time.Since(l.born)))
+	if l.part += n; l.part >= enough {
+		l.whole()
 	}
 	return n, err
+}
+
+// whole notes that a frame has come. A connection over which there is always one
+// more byte, and never a frame, is as good as silent.
+func (l *line) whole() {
+	l.part = 0
+	l.heard.Store(int64(time.Since(l.born)))
 }
 
 func (l *line) lastHeard() time.Time { return l.born.Add(time.Duration(l.heard.Load())) }
@@ -102,6 +111,7 @@ func (l *line) watch(silence time.Duration) {
 
 // run reads one connection after another until the conversation ends.
 func (c *Client) run(ctx context.Context, l *line, instance string) {
+	left := breaks{left: breakBurst, at: time.Now()}
 	for {
 		watched := make(chan struct{})
 		go func() {
@@ -112,8 +122,12 @@ func (c *Client) run(ctx context.Context, l *line, instance string) {
 		l.close()
 		<-watched
 		c.lost(l)
-		if c.options.Redial == nil || ctx.Err() != nil || errors.Is(err, ErrFlood) {
+		if _, broken := errors.AsType[*BrokenError](err); broken || c.options.Redial == nil || ctx.Err() != nil {
 			c.fail(err)
+			return
+		}
+		if flaps := left.take(time.Now()); flaps != nil {
+			c.fail(fmt.Errorf("%w: %w", flaps, err))
 			return
 		}
 		if l, err = c.rejoin(ctx, l.lastHeard(), err, instance); err != nil {
@@ -187,6 +201,10 @@ func (c *Client) rejoin(ctx context.Context, heard time.Time, cause error, insta
 		if gone, ok := errors.AsType[*GoneError](next); ok {
 			tell.stop()
 			return nil, gone
+		}
+		if broken, ok := errors.AsType[*BrokenError](next); ok {
+			tell.stop()
+			return nil, broken
 		}
 		if ctx.Err() == nil { // a conversation that this end has closed has lost nothing
 			tell.down(err)

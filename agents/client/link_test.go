@@ -255,3 +255,113 @@ func TestClosedWhileRejoining(t *testing.T) {
 		}
 	})
 }
+
+// An agent that answers hello and breaks off, again and again, must not keep a
+// controller for ever: while the link is lost its deadlines stand still.
+func TestBreaksForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var hellos int
+		dial := func(context.Context) (io.ReadWriteCloser, error) {
+			near, far := net.Pipe()
+			go func() {
+				defer func() { _ = far.Close() }()
+				frame, err := protocol.ReadFrame(far)
+				if err != nil {
+					return
+				}
+				hellos++
+				body, _ := json.Marshal(protocol.Welcome{Version: protocol.Version, Instance: "x"})
+				_ = protocol.WriteFrame(far, protocol.Frame{ID: frame.ID, Type: protocol.TypeOK, Body: body})
+			}()
+			return near, nil
+		}
+		conn, err := dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, _, err := Open(t.Context(), conn, Options{
+			Run: "run-1", Now: func() int64 { return time.Now().UnixNano() }, OnEvent: func(protocol.Event) {}, Redial: dial, Lease: time.Hour,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		<-c.Done()
+		if d := time.Since(begun); d > time.Minute || hellos < breakBurst {
+			t.Errorf("given up after %v and %d connections: %v", d, hellos, c.Err())
+		}
+	})
+}
+
+// One byte a second is no sign of life: else a request would wait for its answer
+// for as long as there are bytes.
+func TestDrip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		var agent sync.WaitGroup
+		defer agent.Wait()
+		agent.Go(func() {
+			frame, err := protocol.ReadFrame(far)
+			if err != nil {
+				return
+			}
+			body, _ := json.Marshal(protocol.Welcome{Version: protocol.Version, Instance: "x"})
+			_ = protocol.WriteFrame(far, protocol.Frame{ID: frame.ID, Type: protocol.TypeOK, Body: body})
+			agent.Go(func() { _, _ = io.Copy(io.Discard, far) })
+			for _, err = far.Write([]byte{0, 0}); err == nil; _, err = far.Write([]byte{1}) {
+				time.Sleep(time.Second)
+			}
+		})
+		c, _, err := Open(t.Context(), near, Options{
+			Run: "run-1", Now: func() int64 { return time.Now().UnixNano() }, OnEvent: func(protocol.Event) {},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		<-c.Done()
+		if d := time.Since(begun); d > 15*time.Second || !errors.Is(c.Err(), ErrSilent) {
+			t.Errorf("given up after %v: %v", d, c.Err())
+		}
+	})
+}
+
+// Nothing that no agent says is used: not even what follows it.
+func TestBrokenAgent(t *testing.T) {
+	for name, say := range map[string]string{
+		"not JSON":                "nonsense",
+		"a number without room":   `{"type":"event","body":{"seq":1,"sample":{"host":{"load1":1e999}}}}`,
+		"an event far ahead":      `{"type":"event","body":{"seq":100000000}}`,
+		"an answer to nothing":    `{"type":"ok","id":77}`,
+		"what is no event":        `{"type":"event","body":[1]}`,
+		"an event that cannot be": `{"type":"event","body":{"seq":1,"sample":{"at_ns":-5}}}`,
+	} {
+		near, far := net.Pipe()
+		go func() {
+			frame, err := protocol.ReadFrame(far)
+			if err != nil {
+				return
+			}
+			body, _ := json.Marshal(protocol.Welcome{Version: protocol.Version, Instance: "x"})
+			_ = protocol.WriteFrame(far, protocol.Frame{ID: frame.ID, Type: protocol.TypeOK, Body: body})
+			_, _ = far.Write(append([]byte{0, 0, 0, byte(len(say))}, say...))
+			_ = protocol.WriteFrame(far, protocol.Frame{Type: protocol.TypeEvent, Body: json.RawMessage(`{"seq":1}`)})
+		}()
+		c, _, err := Open(t.Context(), near, Options{
+			Run: "run-1", Now: func() int64 { return time.Now().UnixNano() },
+			OnEvent: func(e protocol.Event) { t.Errorf("%s: event %d is taken", name, e.Seq) },
+			Redial: func(context.Context) (io.ReadWriteCloser, error) {
+				t.Errorf("%s: it is dialed again", name)
+				return nil, errors.New("no")
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-c.Done()
+		if _, broken := errors.AsType[*BrokenError](c.Err()); !broken {
+			t.Errorf("%s: %v", name, c.Err())
+		}
+		_ = far.Close()
+	}
+}
