@@ -48,6 +48,8 @@ type toolbox struct {
 	// noNetem is why the kernel does not slow a network; empty where it does, or
 	// where that could not be tried.
 	noNetem string
+	// noHTB is why it does not do with a rate alone what netem does.
+	noHTB string
 }
 
 // toolScript prints what is missing, and tries netem in an empty network of its own.
@@ -55,6 +57,7 @@ const toolScript = `PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 for p in iptables ip tc; do command -v $p >/dev/null || echo "missing $p"; done
 if [ "$(id -u)" = 0 ] && command -v tc >/dev/null && unshare -n true 2>/dev/null; then
 	said=$(unshare -n tc qdisc add dev lo root netem delay 1ms 2>&1) || echo "netem $said" | head -n 1
+	said=$(unshare -n tc qdisc add dev lo root htb 2>&1) || echo "htb $said" | head -n 1
 fi
 exit 0`
 
@@ -83,6 +86,8 @@ func readTools(text string) *toolbox {
 			if t.noNetem == "" {
 				t.noNetem = "tc refuses it"
 			}
+		case "htb":
+			t.noHTB = "it has no htb either"
 		}
 	}
 	return t
@@ -126,7 +131,8 @@ func networkFault(d *desk, e *exam, f faultNeed) {
 			d.add(Error, "faults", fmt.Sprintf("%s needs the program %s, which is not there", named(f), p), why, "sudo apt install "+debian)
 		}
 	}
-	if f.Kind == experiment.FaultSlow && e.toolbox.noNetem != "" {
+	rateAlone := f.Delay == 0 && f.Jitter == 0 && f.Loss == 0
+	if f.Kind == experiment.FaultSlow && e.toolbox.noNetem != "" && (!rateAlone || e.toolbox.noHTB != "") {
 		d.add(Error, "faults", fmt.Sprintf("%s needs netem, and the kernel has none: %s", named(f), e.toolbox.noNetem), why,
 			"sudo modprobe sch_netem; without that module use cut, or another kernel")
 	}

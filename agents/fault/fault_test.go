@@ -483,6 +483,69 @@ func TestSlow(t *testing.T) {
 	}
 }
 
+// A network is as slow as asked, not more and not less, where only a rate is: on any
+// kernel with netem or htb.
+func TestSlowRate(t *testing.T) {
+	needRoot(t, "tc", "ip")
+	if os.Getenv("BELA_TEST_APART") == "" {
+		apartTest(t) // the interface is the whole machine's
+		return
+	}
+	const rate, size = 1_000_000, 375_000 // bits a second, and bytes: 3 s of it
+	k := keeper(t.TempDir())
+	spec := protocol.FaultSpec{ID: "f1", For: time.Minute, Network: &protocol.NetworkFault{Local: here, Peers: []string{there}, Rate: rate}}
+	free := throughput(t, size)
+	if _, err := k.Begin(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	slow := throughput(t, size)
+	if _, err := k.End(t.Context(), spec.ID); err != nil {
+		t.Error(err)
+	}
+	t.Logf("%.2f Mbit/s, and %.2f Mbit/s without", slow/1e6, free/1e6)
+	if slow < 0.5*rate || slow > 1.3*rate || free < 5*rate {
+		t.Errorf("%.2f Mbit/s were measured, and %.2f Mbit/s without the fault; %.2f Mbit/s were asked for", slow/1e6, free/1e6, rate/1e6)
+	}
+	if kind, own, err := rootQdisc(t.Context(), "lo"); err != nil || own {
+		t.Errorf("the interface is left with %s, %v", kind, err)
+	}
+}
+
+// throughput sends bytes from here to there, and gives how fast they arrived, in
+// bits a second.
+func throughput(t *testing.T, size int64) float64 {
+	t.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(there, "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // it only listens
+	go func() {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(here)}}
+		c, err := d.DialContext(t.Context(), "tcp", l.Addr().String())
+		if err != nil {
+			return
+		}
+		defer c.Close() //nolint:errcheck // what it sent has arrived
+		for sent := int64(0); sent < size; sent += 1000 {
+			if _, err := c.Write(make([]byte, 1000)); err != nil {
+				return
+			}
+		}
+	}()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close() //nolint:errcheck // only read
+	begun := time.Now()
+	n, err := io.Copy(io.Discard, c)
+	if err != nil || n != size {
+		t.Fatalf("%d of %d bytes arrived: %v", n, size, err)
+	}
+	return float64(8*n) / time.Since(begun).Seconds()
+}
+
 // apartTest runs the calling test again in a network of its own.
 func apartTest(t *testing.T) {
 	t.Helper()

@@ -21,6 +21,7 @@ type slow struct {
 	local   net.IP
 	peers   []net.IP
 	devices map[string][]net.IP // peers by the interface that leads to them
+	htb     bool                // a rate alone, on a kernel without netem
 	report  networkReport
 }
 
@@ -48,7 +49,10 @@ func (s *slow) check(ctx context.Context) (err error) {
 	}
 	// In a network of its own: whether the kernel has what it takes.
 	if err := apart(ctx, "tc", slices.Concat([]string{"qdisc", "add", "dev", "lo", "root"}, s.netem())...); err != nil {
-		return fmt.Errorf("this node's kernel cannot slow a network down, for it has no netem (Linux: CONFIG_NET_SCH_NETEM, module sch_netem); use cut, or another kernel: %w", err)
+		s.htb = s.spec.Delay == 0 && s.spec.Loss == 0 && apart(ctx, "tc", "qdisc", "add", "dev", "lo", "root", "htb") == nil
+		if !s.htb {
+			return fmt.Errorf("this node's kernel cannot slow a network down, for it has no netem (Linux: CONFIG_NET_SCH_NETEM, module sch_netem); use cut, a rate alone where it has htb, or another kernel: %w", err)
+		}
 	}
 	s.devices = make(map[string][]net.IP)
 	for _, p := range s.peers {
@@ -142,11 +146,7 @@ func (s *slow) remedy() remedy {
 func (s *slow) apply(ctx context.Context) error {
 	for device, peers := range s.devices {
 		on := []string{"dev", device}
-		orders := [][]string{
-			slices.Concat([]string{"qdisc", "add"}, on, []string{"root", "handle", rootHandle, "prio", "bands", "4",
-				"priomap", "1", "2", "2", "2", "1", "2", "0", "0", "1", "1", "1", "1", "1", "1", "1", "1"}),
-			slices.Concat([]string{"qdisc", "add"}, on, []string{"parent", slowBand, "handle", netemHandle}, s.netem()),
-		}
+		orders := s.disciplines(on)
 		filter := func(priority string, words []string, band string) {
 			orders = append(orders, slices.Concat([]string{"filter", "add"}, on, []string{"parent", rootHandle}, words[:2],
 				[]string{"prio", priority, "u32"}, words[2:], []string{"flowid", band}))
@@ -167,6 +167,25 @@ func (s *slow) apply(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// disciplines are the orders that make a way which is slow beside one that is as
+// before.
+func (s *slow) disciplines(on []string) [][]string {
+	order := func(what string, words ...string) []string { return slices.Concat([]string{what, "add"}, on, words) }
+	if !s.htb {
+		return [][]string{
+			order("qdisc", "root", "handle", rootHandle, "prio", "bands", "4",
+				"priomap", "1", "2", "2", "2", "1", "2", "0", "0", "1", "1", "1", "1", "1", "1", "1", "1"),
+			order("qdisc", slices.Concat([]string{"parent", slowBand, "handle", netemHandle}, s.netem())...),
+		}
+	}
+	return [][]string{
+		order("qdisc", "root", "handle", rootHandle, "htb", "default", "1"),
+		order("class", "parent", rootHandle, "classid", fastBand, "htb", "rate", "100gbit", "quantum", "60000"),
+		order("class", "parent", rootHandle, "classid", slowBand, "htb", "rate", strconv.FormatInt(s.spec.Rate, 10)+"bit", "quantum", "60000"),
+		order("qdisc", "parent", slowBand, "handle", netemHandle, "pfifo", "limit", "100000"),
+	}
 }
 
 func familyOf(ip net.IP) string {

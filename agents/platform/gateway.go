@@ -25,6 +25,11 @@ const (
 	maxUnderway = 4096
 	// retryWait is how long a hop waits before it tries again to hand on.
 	retryWait = 10 * time.Millisecond
+	// ackPatience is how long a gateway waits for the stream's acknowledgement at
+	// QoS 1 before it hands a message on again: what an instance of stan or nats
+	// had that was killed is answered by nobody. A stream that works answers a
+	// hundred times as fast.
+	ackPatience = 5 * time.Second
 )
 
 // gateway takes messages off the brokers and puts them into the stream.
@@ -38,7 +43,7 @@ type gateway struct {
 	book    *book
 	codec   codec
 	timeout time.Duration
-	again   bool // hand on again what the connection may have lost: QoS 1
+	again   bool // hand on again what may have been lost on the way: QoS 1
 	log     *slog.Logger
 
 	links []*mqttLink
@@ -76,8 +81,12 @@ func startGateway(ctx context.Context, spec protocol.ComponentSpec, log *slog.Lo
 	if g.nc, err = dialNATS(ctx, spec, log, &natsDialer{written: &g.bytesOut}); err != nil {
 		return nil, err
 	}
+	wait := spec.Timeout
+	if g.again {
+		wait = min(wait, ackPatience)
+	}
 	g.js, err = jetstream.NewWithDomain(g.nc, jsDomain,
-		jetstream.WithPublishAsyncMaxPending(2*maxUnderway), jetstream.WithPublishAsyncTimeout(spec.Timeout))
+		jetstream.WithPublishAsyncMaxPending(2*maxUnderway), jetstream.WithPublishAsyncTimeout(wait))
 	if err == nil {
 		_, err = awaitStream(ctx, g.js)
 	}
@@ -206,13 +215,10 @@ func (g *gateway) publish(it *gatewayItem) (reason, bool) {
 func (g *gateway) settle() {
 	for it := range g.underway {
 		r, ok := g.acknowledged(it)
-		for !ok && r == dropDisconnected && g.again {
-			// The connection broke and may have taken the message along.
+		for !ok && r == dropDisconnected && g.again && !g.ended() {
+			// Whoever had the message may have taken it along.
 			if r, ok = g.publish(&it); ok {
 				r, ok = g.acknowledged(it)
-			}
-			if g.ended() {
-				break
 			}
 		}
 		if !ok {
@@ -231,13 +237,25 @@ func (g *gateway) acknowledged(it gatewayItem) (reason, bool) {
 	case <-it.ack.Ok():
 		return 0, true
 	case err := <-it.ack.Err():
-		if errors.Is(err, nats.ErrDisconnected) {
+		switch {
+		case errors.Is(err, nats.ErrDisconnected):
+			return dropDisconnected, false
+		case unanswered(err) && g.again && time.Since(it.received) < g.timeout:
 			return dropDisconnected, false
 		}
 		return dropNoAck, false
 	case <-g.quit:
 		return dropNoAck, false
 	}
+}
+
+// unanswered says that nobody who could have stored a message has answered: there
+// is no leader for the moment, or one was killed.
+func unanswered(err error) bool {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return api.Code == 503
+	}
+	return errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, jetstream.ErrAsyncPublishTimeout) || errors.Is(err, nats.ErrNoResponders)
 }
 
 func (g *gateway) ended() bool {

@@ -134,7 +134,7 @@ func crashes() []mishap {
 			lost: drillLoss{Attempts: 1},
 		},
 		{
-			name: "a node is rebooted",
+			name: "a node is rebooted", short: true,
 			happen: func(t *testing.T, r *rehearsal) {
 				r.now()
 				if err := r.node(t, "iot-2").Boot(t.Context()); err != nil {
