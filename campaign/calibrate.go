@@ -46,7 +46,7 @@ func (r *runner) calibrateMember(ctx context.Context, m *member, d experiment.De
 	planned := peak(d, share)
 	order := protocol.Calibrate{Rate: planned, Limit: calibrateLimit, Devices: protocol.DevicesSpec{
 		Node: share.Node, Count: share.Count, Customers: 1, QoS: d.QoS, Topic: d.Topic,
-		Payload: d.PayloadSize, Template: d.PayloadTemplate, Sensors: sensors(d.Sensors), Seed: r.Plan.Seed, AckTimeout: ackTimeout,
+		Payload: d.PayloadSize, PayloadCodec: d.PayloadCodec, Template: d.PayloadTemplate, Sensors: sensors(d.Sensors), Seed: r.Plan.Seed, AckTimeout: ackTimeout,
 	}}
 	var done protocol.Calibrated
 	if err := m.ask(ctx, calibrateLimit+askLimit, protocol.TypeCalibrate, order, &done); err != nil {

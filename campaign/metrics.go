@@ -27,7 +27,7 @@ func Metrics(c measure.Cell) map[string]float64 {
 		"latency_p99_ms": c.Latency.P99, "latency_p999_ms": c.Latency.P999, "latency_max_ms": c.Latency.Max,
 		"clock_error_ms": c.ClockErrorMS, "lateness_p99_ms": c.LatenessP99MS,
 		"broker_in_Bps": c.BrokerIn, "broker_out_Bps": c.BrokerOut, "gateway_in_Bps": c.GatewayIn,
-		"gateway_out_Bps": c.GatewayOut, "hub_in_Bps": c.HubIn,
+		"gateway_out_Bps": c.GatewayOut, "hub_in_Bps": c.HubIn, "payload_B": c.Payload,
 	} {
 		put(name, v)
 	}

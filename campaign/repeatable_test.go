@@ -13,7 +13,7 @@ import (
 )
 
 // varied is an experiment in which all that the seed decides occurs: a shuffled
-// order, and each arrival process.
+// order, each arrival process, and several codecs.
 const varied = `
 experiment "varied" {
   seed        = %d
@@ -40,7 +40,10 @@ devices {
   count    = cell.devices
   rate     = "3/s"
   arrivals = cell.arrivals
-  payload { size = 400 }
+  payload {
+    size  = 400
+    codec = { constant = "json", poisson = "msgpack", onoff = "protobuf" }[cell.arrivals]
+  }
 }
 customers {
   on    = node.customer
@@ -68,7 +71,7 @@ func traffic(t *testing.T, plan *experiment.Plan, cell experiment.Cell) (schedul
 	specs := w.devices()
 	for _, share := range cell.Devices.Shares {
 		s := specs[share.Node]
-		builder, err := payload.NewBuilder(payload.Options{Seed: s.Seed, Size: s.Payload, Template: s.Template, Customers: s.Customers})
+		builder, err := payload.NewBuilder(payload.Options{Seed: s.Seed, Codec: s.PayloadCodec, Size: s.Payload, Template: s.Template, Customers: s.Customers})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -67,10 +67,12 @@ func (r *result) ledger() {
 	var published []measure.PublishAccount
 	var received []measure.ReceiptAccount
 	var missing measure.Missing
+	var payload int64
 	for _, s := range r.cell.Devices.Shares {
 		if b := r.books[s.Node]; b != nil && b.Devices != nil {
 			published = append(published, b.Devices.Accounts...)
 			r.lateness.Merge(b.Devices.Lateness)
+			payload += b.Devices.PayloadBytes
 		} else {
 			missing.Devices = append(missing.Devices, numbers(s)...)
 			r.missing = append(r.missing, s.Node)
@@ -100,6 +102,10 @@ func (r *result) ledger() {
 		return
 	}
 	cell.OfferedRate, cell.AchievedRate = per(cell.Ledger.Intended), per(cell.Ledger.Published)
+	if n := cell.Ledger.Published; n > 0 {
+		size := float64(payload) / float64(n)
+		cell.Payload = &size
+	}
 	if len(missing.Customers) == 0 {
 		cell.DeliveredRate = per(cell.Ledger.Delivered + cell.Ledger.Late)
 		drops := float64(cell.Ledger.Dropped) * 300 / cell.MeasuredSeconds

@@ -72,6 +72,9 @@ func (w wiring) component(c experiment.Component, i experiment.Instance) protoco
 		LimitCPU: c.Limits.CPU, LimitMemory: c.Limits.Memory,
 		Process: process(c, i),
 	}
+	if c.Kind == experiment.KindGateway || c.Kind == experiment.KindHub {
+		spec.PayloadCodec = w.cell.Devices.PayloadCodec
+	}
 	if keepsBooks(c.Kind) {
 		spec.Books = &protocol.BooksSpec{Run: w.run, Cell: w.attempt}
 	}
@@ -178,7 +181,7 @@ func (w wiring) devices() map[string]protocol.DevicesSpec {
 			Brokers: w.addresses(d.Via), User: w.user, Password: w.password,
 			Bind: loopbackOnly(w.address(share.Node)),
 			QoS:  d.QoS, Rate: d.Rate, Arrivals: string(d.Arrivals), On: d.On, Off: d.Off,
-			Topic: d.Topic, Payload: d.PayloadSize, Template: d.PayloadTemplate, Sensors: sensors(d.Sensors),
+			Topic: d.Topic, Payload: d.PayloadSize, PayloadCodec: d.PayloadCodec, Template: d.PayloadTemplate, Sensors: sensors(d.Sensors),
 			Ramp: d.Ramp, Seed: w.seed, AckTimeout: ackTimeout,
 		}
 	}

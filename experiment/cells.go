@@ -254,6 +254,7 @@ func (l *loader) cell(rs *readers, c combination, s func() *scope) Cell {
 // without mistakes.
 func (l *loader) load(cell *Cell, specs []*componentSpec, d *devicesSpec, c *customersSpec) {
 	if d.whole {
+		l.payloadFits(d, cell)
 		cell.Devices.Via = l.via(d.loadSpec, d.Via, specs)
 		cell.Devices.Shares = l.shares(d.Group, d.Count)
 		if d.Ramp >= cell.Phases.Connect {

@@ -1,7 +1,6 @@
 package experiment
 
 import (
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -20,8 +19,8 @@ const (
 	maxMessages    = 1<<27 - 1  // of one device in one cell; sequence numbers and their books are 32 bits wide
 	maxOffered     = 10_000_000 // messages a second over all devices
 	minPayload     = 128        // the envelope needs room
+	minRawPayload  = 42         // the same where there is nothing else
 	maxPayload     = 256 * 1024 // bytes
-	envelopeRoom   = 64         // bytes of a payload that are bela's own
 	defaultPayload = 1024       // bytes
 	rampRate       = 200        // devices that connect a second
 	maxRamp        = 30 * time.Second
@@ -44,6 +43,7 @@ type devicesSpec struct {
 	loadSpec
 	rampGiven bool
 	rampAt    hcl.Range
+	codecAt   hcl.Range // of the payload
 }
 
 type customersSpec struct {
@@ -139,11 +139,7 @@ func (l *loader) arrivals(r *reader, d *devicesSpec) {
 	}
 }
 
-var (
-	placeholder = regexp.MustCompile(`\{[A-Za-z_]*\}`)
-	// payloadWord leaves {} alone, which is JSON by itself.
-	payloadWord = regexp.MustCompile(`\{[A-Za-z_]+\}`)
-)
+var placeholder = regexp.MustCompile(`\{[A-Za-z_]*\}`)
 
 // checkTopic checks an MQTT topic template, or a filter where wildcards are
 // legal.
@@ -179,62 +175,6 @@ func validFilter(filter string) bool {
 		}
 	}
 	return true
-}
-
-// payload reads the payload block.
-func (l *loader) payload(r *reader, d *devicesSpec) {
-	if n, ok := r.bytes("size", minPayload, maxPayload); ok {
-		d.PayloadSize = int(n)
-	}
-	template, ok := r.text("template", maxPayload)
-	d.Sensors = l.sensors(r)
-	r.finish()
-	switch need := room(d.Sensors); {
-	case len(d.Sensors) == 0:
-	case ok:
-		r.wrong("sensors", "a payload has a template or sensors, not both")
-	case !r.has("size"):
-		d.PayloadSize = 0
-		if need > maxPayload {
-			r.wrong("sensors", fmt.Sprintf("a message of these may have %s bytes", grouped(int64(need))), fmt.Sprintf("legal: %s", grouped(maxPayload)))
-		}
-	case need > d.PayloadSize:
-		r.wrong("sensors", fmt.Sprintf("a message of these may have %s bytes, and size is %s", grouped(int64(need)), grouped(int64(d.PayloadSize))),
-			"raise size, or leave it out: a message is then as long as its readings are")
-	}
-	if ok {
-		d.PayloadTemplate = template
-		l.checkTemplate(r, template, d.PayloadSize)
-	}
-}
-
-// checkTemplate makes sure that a template becomes a JSON object that fits the
-// payload's size.
-func (l *loader) checkTemplate(r *reader, template string, size int) {
-	const example = `for example: template = "{\"sensor\": {device}, \"value\": {value}}"`
-	legal := []string{"{customer}", "{device}", "{seq}", "{time}", "{value}"}
-	for _, p := range payloadWord.FindAllString(template, -1) {
-		if !slices.Contains(legal, p) {
-			r.wrong("template", fmt.Sprintf("%s cannot be filled in", clip(p)), didYouMean(p, legal, bare), legalNames("legal here", legal))
-			return
-		}
-	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(payloadWord.ReplaceAllString(template, "0")), &fields); err != nil {
-		r.wrong("template", "this is not a JSON object once its {placeholders} are filled in: "+err.Error(), example)
-		return
-	}
-	for _, own := range []string{"bela", "pad"} {
-		if _, ok := fields[own]; ok {
-			r.wrong("template", fmt.Sprintf("the field %q is bela's own", own), "give yours another name")
-		}
-	}
-	// The longest value is a time in milliseconds.
-	longest := len(payloadWord.ReplaceAllString(template, strings.Repeat("0", 14))) + envelopeRoom
-	if longest > size {
-		r.wrong("template", fmt.Sprintf("with bela's own field a payload may have %s bytes, and size is %s",
-			grouped(int64(longest)), grouped(int64(size))), "raise size")
-	}
 }
 
 // customersBlock reads the customers as they are in one cell.

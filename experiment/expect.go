@@ -20,7 +20,7 @@ func Metrics() []string {
 		"latency_mean_ms", "latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "latency_p999_ms", "latency_max_ms",
 		"clock_error_ms", "lateness_p99_ms",
 		"broker_in_Bps", "broker_out_Bps", "gateway_in_Bps", "gateway_out_Bps", "hub_in_Bps",
-		"fault_dropped", "recovery_s", "unrecovered",
+		"fault_dropped", "recovery_s", "unrecovered", "payload_B",
 	}
 }
 

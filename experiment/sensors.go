@@ -12,7 +12,7 @@ import (
 const (
 	maxSensors     = 200
 	maxSensorDepth = 8
-	numberRoom     = 24 // bytes of the longest number
+	numberRoom     = 34 // bytes of the longest number, in any codec
 	defaultPeriod  = 24 * 60 * 60
 )
 
@@ -184,12 +184,16 @@ func (s *Sensor) setChoices(v cty.Value) bool {
 	return true
 }
 
-// room is an upper bound on the bytes that sensors take in a payload.
-func room(sensors []Sensor) int {
-	n := envelopeRoom
+// room is an upper bound on the bytes of a payload of these sensors.
+func room(codec string, sensors []Sensor) int {
+	n := envelopeRoom(codec)
+	around := len(`"":{},`)
+	if codec == codecProtobuf {
+		around = 11 // three tags and lengths
+	}
 	for _, s := range sensors {
 		for _, name := range s.Path {
-			n += len(name) + len(`"":{},`)
+			n += len(name) + around
 		}
 		if s.Unit != "" {
 			n += len(`{"value":,"unit":""}`) + 6*len(s.Unit)

@@ -181,6 +181,8 @@ type Devices struct {
 	Off      time.Duration `json:"off,omitempty"` // onoff: length of the pause
 	// Topic is a template: {device}, {customer}, {node}.
 	Topic string `json:"topic"`
+	// PayloadCodec is msgpack, protobuf or raw; empty is json.
+	PayloadCodec string `json:"payload_codec,omitempty"`
 	// PayloadSize is the encoded payload's length in bytes; 0 is as long as the
 	// readings of Sensors are.
 	PayloadSize int `json:"payload_size_bytes"`

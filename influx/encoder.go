@@ -258,6 +258,7 @@ func (e *Encoder) cellSummary(l *line, ev event.Event, r *measure.Cell, cell cel
 	l.optional("offered_msg_s", r.OfferedRate)
 	l.optional("achieved_msg_s", r.AchievedRate)
 	l.optional("delivered_msg_s", r.DeliveredRate)
+	l.optional("payload_B", r.Payload)
 	l.integer("latency_count", r.Latency.Count)
 	l.optional("latency_mean_ms", r.Latency.Mean)
 	l.optional("latency_p5_ms", r.Latency.P5)

@@ -122,7 +122,7 @@ func fixtureResult(c event.CellRef) measure.Cell {
 		Verdict: measure.Degraded, Reasons: []measure.Reason{{Code: "generator_late"}, {Code: "cpu_steal"}}, MeasuredSeconds: 300,
 		Ledger: measure.Ledger{Intended: 14, Unsent: 1, Failed: 2, Published: 11, Acked: 10, Expected: 11, Delivered: 6, Late: 2, Dropped: 2,
 			Unknown: 1, Duplicated: 3, Reordered: 4, InDoubt: 1, Phantom: 0, Closed: true},
-		DropsPer5Min: ptr(2), OfferedRate: ptr(14), AchievedRate: ptr(11), DeliveredRate: ptr(8), Latency: q, Service: q,
+		DropsPer5Min: ptr(2), OfferedRate: ptr(14), AchievedRate: ptr(11), DeliveredRate: ptr(8), Payload: ptr(1024), Latency: q, Service: q,
 		ClockErrorMS: ptr(0.05), NegativeLatencies: 1, LatenessP99MS: ptr(0.5),
 		BrokerIn: ptr(1), BrokerOut: ptr(2), GatewayIn: ptr(3), GatewayOut: ptr(4), HubIn: ptr(5),
 		DropsByHop: map[string]map[string]int64{"gateway": {"timeout": 1, "queue full": 2}, "broker": {"disconnected": 3}},

@@ -28,6 +28,9 @@ type Cell struct {
 	OfferedRate   *float64 `json:"offered_msg_s"`   // what the schedule intended
 	AchievedRate  *float64 `json:"achieved_msg_s"`  // what was published
 	DeliveredRate *float64 `json:"delivered_msg_s"` // first deliveries
+	// Payload is the mean payload of a published message as the devices sent it,
+	// in bytes.
+	Payload *float64 `json:"payload_B,omitempty"`
 
 	// Latency is from the intended send time, corrected for the clocks.
 	Latency Quantiles `json:"latency"`

@@ -127,6 +127,7 @@ func CellMetrics() []Metric {
 		of("gateway_in_Bps", Neither, func(c Cell) *float64 { return c.GatewayIn }),
 		of("gateway_out_Bps", Neither, func(c Cell) *float64 { return c.GatewayOut }),
 		of("hub_in_Bps", Neither, func(c Cell) *float64 { return c.HubIn }),
+		of("payload_B", Neither, func(c Cell) *float64 { return c.Payload }),
 	}
 }
 

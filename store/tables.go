@@ -23,7 +23,7 @@ import (
 
 // cellColumns are the columns of cells.csv.
 func cellColumns(dimensions []string) []string {
-	return slices.Concat([]string{"cell", "repetition"}, dimensions, measuredColumns(), faultColumns())
+	return slices.Concat([]string{"cell", "repetition"}, dimensions, measuredColumns(), faultColumns(), []string{"payload_B"})
 }
 
 func measuredColumns() []string {
@@ -100,7 +100,7 @@ func cellRow(c measure.Cell, dimensions []string) []string {
 	} {
 		row = append(row, number(v))
 	}
-	return append(row, faultCells(c)...)
+	return append(append(row, faultCells(c)...), number(c.Payload))
 }
 
 // HasLedger says whether a cell came as far as closing its books; without, the

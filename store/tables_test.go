@@ -21,7 +21,7 @@ func TestColumnsAreTheContract(t *testing.T) {
 		"cells.csv": "cell,repetition,devices,codec,verdict,reason,started_at,measured_s,published,acked,delivered,dropped,duplicated,reordered,late,unknown," +
 			"drops_per_5min,offered_msg_s,achieved_msg_s,delivered_msg_s,latency_mean_ms,latency_p50_ms,latency_p95_ms,latency_p99_ms,latency_p999_ms," +
 			"latency_max_ms,clock_error_ms,lateness_p99_ms,broker_in_Bps,broker_out_Bps,gateway_in_Bps,gateway_out_Bps,hub_in_Bps," +
-			"fault_dropped,recovery_s,unrecovered\n",
+			"fault_dropped,recovery_s,unrecovered,payload_B\n",
 		"components.csv": "cell,repetition,component,instance,node,cpu_mcpu_mean,cpu_mcpu_p95,cpu_mcpu_max,memory_mib_mean,memory_mib_max,net_in_Bps,net_out_Bps,restarts,cpu_throttled_s,oom_kills,memory_mib_peak,net_source,in_msg_s,out_msg_s,in_message_B,out_message_B,share,share_max_over_mean,share_cv\n",
 		"series.csv":     "cell,repetition,t_s,published,delivered,dropped,latency_p5_ms,latency_p50_ms,latency_p99_ms,phase\n",
 	}
@@ -38,7 +38,7 @@ func TestColumnsAreTheContract(t *testing.T) {
 // table as in the analysis made of it.
 func TestMissingIsEmptyAndZeroIsZero(t *testing.T) {
 	row := cellRow(measure.Cell{Number: 1, Repetition: 1, Verdict: measure.Invalid}, []string{"devices"})
-	if got, want := strings.Join(row, ","), "1,1,,invalid"+strings.Repeat(",", 32-1); got != want {
+	if got, want := strings.Join(row, ","), "1,1,,invalid"+strings.Repeat(",", 33-1); got != want {
 		t.Errorf("a cell without numbers: %s\nwant %s", got, want)
 	}
 	zero := 0.0

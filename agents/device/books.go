@@ -19,6 +19,7 @@ type books struct {
 	// published counts measured messages handed over; open those dispatched
 	// whose fate is not known yet.
 	published, open atomic.Int64
+	payload         atomic.Int64 // bytes of the published
 
 	shard [shards]shard
 
@@ -96,5 +97,6 @@ func (b *books) result(r *protocol.DevicesResult) {
 		}
 		s.mu.Unlock()
 	}
+	r.PayloadBytes = b.payload.Load()
 	r.Errors = b.errors.List()
 }

@@ -45,6 +45,7 @@ type flight struct {
 	// handed is set when Publish returned without an error; until then the
 	// message may still fail.
 	handed bool
+	size   int // of the payload, in bytes
 	buffer *[]byte
 }
 
@@ -118,7 +119,7 @@ func (d *device) send(m message) {
 	d.mu.Lock()
 	over := d.over
 	if !over {
-		d.flights[m.sequence] = flight{message: m, actual: actual, buffer: buffer}
+		d.flights[m.sequence] = flight{message: m, actual: actual, size: len(*buffer), buffer: buffer}
 	}
 	d.mu.Unlock()
 	if over {
@@ -232,6 +233,7 @@ func (d *device) countSent(fl flight) {
 	if fl.measured {
 		d.sent.Set(fl.sequence - d.first)
 		d.fleet.books.published.Add(1)
+		d.fleet.books.payload.Add(int64(fl.size))
 	}
 }
 

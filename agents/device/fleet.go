@@ -142,7 +142,7 @@ func (f *Fleet) check() error {
 		return err
 	}
 	var err error
-	o := payload.Options{Seed: s.Seed, Size: s.Payload, Template: s.Template, Customers: s.Customers}
+	o := payload.Options{Seed: s.Seed, Codec: s.PayloadCodec, Size: s.Payload, Template: s.Template, Customers: s.Customers}
 	for _, sensor := range s.Sensors {
 		o.Sensors = append(o.Sensors, payload.Sensor(sensor))
 	}

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"sync"
+
+	"bela/agents/document"
 )
 
 // MaxSize is the largest payload that is built: what fits an MQTT packet.
@@ -14,7 +17,10 @@ const MaxSize = 256<<20 - 1024
 // Options are what the payloads of a cell have in common.
 type Options struct {
 	Seed int64
-	// Size is the exact length of every payload in bytes, at least MinSize.
+	// Codec is the payloads' form: json, msgpack, protobuf or raw; empty is json.
+	Codec string
+	// Size is the exact length of every payload in bytes, at least the codec's
+	// smallest.
 	Size int
 	// Template, where given, is a JSON object with {device}, {customer}, {seq},
 	// {value} and {time} in it, to which the envelope's field and the padding are
@@ -41,6 +47,10 @@ type Builder struct {
 	model       []modelPart // of the sensors given; nil for none
 	sensorModel []Sensor
 	pad         []byte
+
+	raw     bool
+	packed  *packing // for MessagePack and Protobuf; nil else
+	scratch sync.Pool
 }
 
 const (
@@ -52,12 +62,17 @@ const (
 // NewBuilder checks the options; the error names the size that is needed where
 // it is too small.
 func NewBuilder(o Options) (*Builder, error) {
-	natural := o.Size == 0 && len(o.Sensors) > 0
-	if !natural && (o.Size < MinSize || o.Size > MaxSize) {
-		return nil, fmt.Errorf("payload size %d bytes: want %d to %d", o.Size, MinSize, MaxSize)
-	}
 	b := &Builder{seed: uint64(o.Seed), size: o.Size, customers: uint32(max(o.Customers, 1))}
+	smallest, err := b.use(o.Codec)
+	if err != nil {
+		return nil, err
+	}
+	natural := o.Size == 0 && len(o.Sensors) > 0
 	switch {
+	case b.raw && (len(o.Sensors) > 0 || o.Template != ""):
+		return nil, errors.New("payload: a raw one has neither template nor sensors")
+	case !natural && (o.Size < smallest || o.Size > MaxSize):
+		return nil, fmt.Errorf("payload size %d bytes: want %d to %d", o.Size, smallest, MaxSize)
 	case len(o.Sensors) > 0 && o.Template != "":
 		return nil, errors.New("payload: a template or sensors, not both")
 	case len(o.Sensors) > 0:
@@ -68,28 +83,42 @@ func NewBuilder(o Options) (*Builder, error) {
 		if err := b.useTemplate(o.Template); err != nil {
 			return nil, fmt.Errorf("payload template: %w", err)
 		}
-	default:
+	case b.packed != nil:
+		b.fitPacked()
+	case !b.raw:
 		b.fit()
 	}
-	b.pad = padding(b.seed, max(o.Size-MinSize, 0))
+	b.pad = padding(b.seed, o.Size)
 	return b, nil
+}
+
+// use takes the codec, and tells how small a payload may be in it.
+func (b *Builder) use(codec string) (smallest int, err error) {
+	switch codec {
+	case "", document.JSON:
+		return MinSize, nil
+	case document.Raw:
+		b.raw = true
+		return minRaw, nil
+	}
+	if b.packed, err = newPacking(codec); err != nil {
+		return 0, fmt.Errorf("payload: %w", err)
+	}
+	b.scratch.New = func() any { return new(scratch) }
+	return b.packed.smallest, nil
 }
 
 // Append appends the payload of e to dst. It allocates nothing where dst has
 // room for the size that the builder was made for.
 func (b *Builder) Append(dst []byte, e Envelope) []byte {
-	start := len(dst)
-	dst = append(dst, prefix...)
-	dst = appendEnvelope(dst, e)
-	dst = append(dst, '"')
 	switch {
-	case b.model != nil:
-		dst = b.appendModel(dst, e)
-	case b.parts != nil:
-		dst = b.appendTemplate(dst, e)
-	default:
-		dst = b.appendReading(dst, e)
+	case b.raw:
+		return b.appendRaw(dst, e)
+	case b.packed != nil:
+		return b.appendPacked(dst, e)
 	}
+	start := len(dst)
+	dst = b.appendFields(dst, e)
 	if b.size == 0 {
 		return append(dst, '}')
 	}
@@ -105,6 +134,28 @@ func (b *Builder) Append(dst []byte, e Envelope) []byte {
 		}
 	}
 	return append(dst, '}')
+}
+
+// appendFields appends the payload as JSON, without padding and closing brace.
+func (b *Builder) appendFields(dst []byte, e Envelope) []byte {
+	dst = append(dst, prefix...)
+	dst = appendEnvelope(dst, e)
+	dst = append(dst, '"')
+	switch {
+	case b.model != nil:
+		return b.appendModel(dst, e)
+	case b.parts != nil:
+		return b.appendTemplate(dst, e)
+	}
+	return b.appendReadingOf(dst, e, nil)
+}
+
+// appendRaw appends a raw payload: the key, the envelope in binary, and padding.
+func (b *Builder) appendRaw(dst []byte, e Envelope) []byte {
+	var raw [rawSize]byte
+	e.put(&raw)
+	dst = append(append(dst, key...), raw[:]...)
+	return append(dst, b.pad[:b.size-minRaw]...)
 }
 
 // fit finds how much of the built-in reading the size has room for at its
@@ -125,8 +176,9 @@ func (b *Builder) fit() {
 	}
 }
 
-// appendReading appends the fields of the built-in reading, each after a comma.
-func (b *Builder) appendReading(dst []byte, e Envelope) []byte {
+// appendReadingOf appends the fields of the built-in reading, each after a comma.
+// values gives others than the device reads; nil does not.
+func (b *Builder) appendReadingOf(dst []byte, e Envelope, values func(sensor int) int64) []byte {
 	if b.named {
 		dst = append(dst, `,"device":"device-`...)
 		dst = strconv.AppendUint(dst, uint64(e.Device), 10)
@@ -140,7 +192,13 @@ func (b *Builder) appendReading(dst []byte, e Envelope) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = sensors[i].appendReading(dst, b.value(i, e))
+		v := int64(0)
+		if values == nil {
+			v = b.value(i, e)
+		} else {
+			v = values(i)
+		}
+		dst = sensors[i].appendReading(dst, v)
 	}
 	return append(dst, ']')
 }

@@ -64,7 +64,14 @@ func (b *Builder) useModel(sensors []Sensor) error {
 		text += "}"
 	}
 	b.model = append(b.model, modelPart{text, -1})
-	if need := b.longestModel(); b.size > 0 && need > b.size {
+	need := b.longestModel()
+	if b.packed != nil {
+		var err error
+		if need, err = b.packed.need(b.longestFields()); err != nil {
+			return err
+		}
+	}
+	if b.size > 0 && need > b.size {
 		return fmt.Errorf("they need up to %d bytes with the envelope, the payload's size is %d", need, b.size)
 	}
 	return nil
@@ -112,26 +119,47 @@ func (b *Builder) longestModel() int {
 	n := MinSize
 	for _, p := range b.model {
 		n += len(p.text)
-		if p.sensor < 0 {
-			continue
-		}
-		switch s := b.sensorModel[p.sensor]; s.Kind {
-		case "bool":
-			n += len("false")
-		case "choice":
-			most := 0
-			for _, c := range s.Choices {
-				most = max(most, len(c))
-			}
-			n += most
-		case "counter":
-			n += len("-") + 19 + len(".") + s.Decimals
-		default:
-			most := math.Abs(s.Mean) + s.Spread + s.Amplitude + float64(reach*s.StdDev) + math.Abs(s.Min) + math.Abs(s.Max)
-			n += len(strconv.FormatFloat(-most, 'f', s.Decimals, 64))
+		if p.sensor >= 0 {
+			n += b.longestValue(p.sensor)
 		}
 	}
 	return n
+}
+
+// longestValue is an upper bound on the length of what a sensor reads.
+func (b *Builder) longestValue(sensor int) int {
+	switch s := b.sensorModel[sensor]; s.Kind {
+	case "bool":
+		return len("false")
+	case "choice":
+		most := 0
+		for _, c := range s.Choices {
+			most = max(most, len(c))
+		}
+		return most
+	case "counter":
+		return len("-") + 19 + len(".") + s.Decimals
+	default:
+		most := math.Abs(s.Mean) + s.Spread + s.Amplitude + float64(reach*s.StdDev) + math.Abs(s.Min) + math.Abs(s.Max)
+		return len(strconv.FormatFloat(-most, 'f', s.Decimals, 64))
+	}
+}
+
+// longestFields are fields that take at least as much as any reading in every
+// codec: a number that each of them has to write out.
+func (b *Builder) longestFields() []byte {
+	const tooLarge = len("18446744073709551616") // for 64 bits
+	var dst []byte
+	for _, p := range b.model {
+		dst = append(dst, p.text...)
+		if p.sensor < 0 {
+			continue
+		}
+		for range max(tooLarge, b.longestValue(p.sensor)) {
+			dst = append(dst, '9')
+		}
+	}
+	return dst
 }
 
 // appendModel appends the fields of a reading, each after a comma.

@@ -263,7 +263,15 @@ func FuzzParse(f *testing.F) {
 		}
 		f.Add(b.Append(nil, example))
 	}
+	for _, codec := range []string{"msgpack", "protobuf", "raw"} {
+		b, err := NewBuilder(Options{Size: 100, Codec: codec})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b.Append(nil, example))
+	}
 	f.Add([]byte(nil))
+	f.Add([]byte("bela\x01"))
 	f.Add([]byte(`{"bela":""}`))
 	f.Add([]byte("belabelabela"))
 	f.Add([]byte(prefix + strings.Repeat("A", textSize) + `"}`))
@@ -276,7 +284,9 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if text := appendEnvelope(nil, e); !bytes.Contains(data, text) {
+		var raw [rawSize]byte
+		e.put(&raw)
+		if text := appendEnvelope(nil, e); !bytes.Contains(data, text) && !bytes.Contains(data, append([]byte(key), raw[:]...)) {
 			t.Fatalf("accepted %+v, whose text %s is not in the payload", e, text)
 		}
 	})
@@ -289,6 +299,18 @@ func FuzzTemplate(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, template string) {
+		for _, codec := range packedCodecs {
+			b, err := NewBuilder(Options{Size: 512, Template: template, Codec: codec})
+			if err != nil {
+				continue
+			}
+			for _, e := range []Envelope{{}, example} {
+				data := b.Append(nil, e)
+				if got, err := Parse(data); len(data) != 512 || err != nil || got != e {
+					t.Fatalf("template %q in %s: %x: %+v, %v", template, codec, data, got, err)
+				}
+			}
+		}
 		b, err := NewBuilder(Options{Size: 512, Template: template})
 		if err != nil {
 			return
@@ -319,7 +341,11 @@ func BenchmarkAppend(b *testing.B) {
 func BenchmarkParse(b *testing.B) {
 	data := mustBuilder(b, Options{Size: 1024}).Append(nil, example)
 	moved := append(append([]byte(`{"message":`), data...), '}')
-	for name, payload := range map[string][]byte{"first": data, "within": moved, "foreign": bytes.Repeat([]byte("x"), 1024)} {
+	all := map[string][]byte{"first": data, "within": moved, "foreign": bytes.Repeat([]byte("x"), 1024)}
+	for _, codec := range []string{"msgpack", "protobuf", "raw"} {
+		all[codec] = mustBuilder(b, Options{Size: 1024, Codec: codec}).Append(nil, example)
+	}
+	for name, payload := range all {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -60,7 +60,18 @@ func (b *Builder) useTemplate(template string) error {
 			}
 		}
 	}
-	if need := b.longest(); need > b.size {
+	need := b.longest()
+	if b.packed != nil {
+		if need, err = b.packed.need(b.appendTemplate(nil, longest)); err != nil {
+			return err
+		}
+		for _, p := range b.parts {
+			if p.kind == value {
+				need++ // its sign
+			}
+		}
+	}
+	if need > b.size {
 		return fmt.Errorf("it needs up to %d bytes with the envelope, the payload's size is %d", need, b.size)
 	}
 	return nil

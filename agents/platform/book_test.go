@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"bela/agents/document"
 	"bela/agents/payload"
 	"bela/agents/protocol"
 	"bela/measure"
@@ -23,8 +24,22 @@ func message(t testing.TB, e payload.Envelope) []byte {
 	return b.Append(nil, e)
 }
 
+// encoded is a device's JSON as a gateway hands it on.
+func encoded(t testing.TB, codec string, m []byte) []byte {
+	t.Helper()
+	gateway, err := newTranscoder(document.JSON, codec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := gateway.convert(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // If this failed, a hop's book would count what is none of the cell's business,
-// or miss what is, in either encoding.
+// or miss what is, in any encoding.
 func TestMarkKnowsItsOwn(t *testing.T) {
 	own := payload.Envelope{Run: 7, Cell: 3, Device: 12, Sequence: 345}
 	other := func(change func(*payload.Envelope)) []byte {
@@ -32,9 +47,9 @@ func TestMarkKnowsItsOwn(t *testing.T) {
 		change(&e)
 		return message(t, e)
 	}
-	packed, err := newCodec(CodecMsgPack).encode(message(t, own))
-	if err != nil {
-		t.Fatal(err)
+	var packed [2][]byte
+	for i, codec := range []string{document.MsgPack, document.Protobuf} {
+		packed[i] = encoded(t, codec, message(t, own))
 	}
 	for _, tt := range []struct {
 		name    string
@@ -42,7 +57,8 @@ func TestMarkKnowsItsOwn(t *testing.T) {
 		want    mark
 	}{
 		{"JSON, as devices send it", message(t, own), mark{12, 345, true}},
-		{"MessagePack, as gateways hand it on", packed, mark{12, 345, true}},
+		{"MessagePack, as gateways hand it on", packed[0], mark{12, 345, true}},
+		{"Protobuf, as gateways hand it on", packed[1], mark{12, 345, true}},
 		{"another run's, on the same broker", other(func(e *payload.Envelope) { e.Run++ }), mark{}},
 		{"an earlier attempt's, still in the stream", other(func(e *payload.Envelope) { e.Cell-- }), mark{}},
 		{"a probe has a number of its own", other(func(e *payload.Envelope) { e.Probe = true }), mark{}},
@@ -147,11 +163,9 @@ func TestBookTakesConcurrentEntries(t *testing.T) {
 // read, and it is entered as taken and as handed on.
 func BenchmarkBook(b *testing.B) {
 	json := message(b, payload.Envelope{Run: 7, Cell: 3, Device: 12, Sequence: 345})
-	packed, err := newCodec(CodecMsgPack).encode(json)
-	if err != nil {
-		b.Fatal(err)
-	}
-	for name, p := range map[string][]byte{"json": json, "msgpack": packed} {
+	for name, p := range map[string][]byte{
+		"json": json, "msgpack": encoded(b, document.MsgPack, json), "protobuf": encoded(b, document.Protobuf, json),
+	} {
 		b.Run(name, func(b *testing.B) {
 			d := &desk{spec: booked}
 			book := newBook(d, "")

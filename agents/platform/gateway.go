@@ -3,7 +3,6 @@ package platform
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -41,7 +40,7 @@ type gateway struct {
 	counts
 	desk    desk
 	book    *book
-	codec   codec
+	codec   *transcoder
 	timeout time.Duration
 	again   bool // hand on again what may have been lost on the way: QoS 1
 	log     *slog.Logger
@@ -70,7 +69,7 @@ type gatewayItem struct {
 
 func startGateway(ctx context.Context, spec protocol.ComponentSpec, log *slog.Logger) (*gateway, error) {
 	g := &gateway{
-		codec: newCodec(spec.Codec), timeout: spec.Timeout, again: spec.QoS > 0, log: log,
+		timeout: spec.Timeout, again: spec.QoS > 0, log: log,
 		queue:    make(chan gatewayItem, spec.Queue),
 		underway: make(chan gatewayItem, min(spec.Queue, maxUnderway)),
 		quit:     make(chan struct{}),
@@ -78,6 +77,9 @@ func startGateway(ctx context.Context, spec protocol.ComponentSpec, log *slog.Lo
 	g.desk.spec = spec.Books
 	g.book = newBook(&g.desk, "")
 	var err error
+	if g.codec, err = newTranscoder(spec.PayloadCodec, spec.Codec); err != nil {
+		return nil, err
+	}
 	if g.nc, err = dialNATS(ctx, spec, log, &natsDialer{written: &g.bytesOut}); err != nil {
 		return nil, err
 	}
@@ -182,7 +184,7 @@ func (g *gateway) handOn(it *gatewayItem) (reason, bool) {
 		return dropTopic, false
 	}
 	var err error
-	if it.body, err = g.codec.encode(it.message.Payload()); err != nil {
+	if it.body, err = g.codec.convert(it.message.Payload()); err != nil {
 		return dropDecode, false
 	}
 	return g.publish(it)
@@ -306,25 +308,3 @@ func awaitZero(ctx context.Context, n *atomic.Int64) {
 		}
 	}
 }
-
-// codec turns a device's document into what travels through NATS, and back.
-type codec interface {
-	// encode checks that doc is JSON and encodes it; raw does neither.
-	encode(doc []byte) ([]byte, error)
-	// decode checks b and returns the document as JSON.
-	decode(b []byte) ([]byte, error)
-}
-
-func newCodec(name string) codec {
-	switch name {
-	case CodecMsgPack:
-		return newMsgPackCodec()
-	case CodecProtobuf:
-		return &protobufCodec{}
-	case CodecRaw:
-		return rawCodec{}
-	}
-	return jsonCodec{}
-}
-
-var errNotJSON = fmt.Errorf("payload is no JSON")

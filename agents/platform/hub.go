@@ -40,7 +40,7 @@ type hub struct {
 	counts
 	desk     desk
 	book     *book
-	codec    codec
+	codec    *transcoder
 	timeout  time.Duration
 	qos      byte
 	delivery delivery
@@ -72,7 +72,7 @@ type hubItem struct {
 
 func startHub(ctx context.Context, spec protocol.ComponentSpec, log *slog.Logger) (*hub, error) {
 	h := &hub{
-		codec: newCodec(spec.Codec), timeout: spec.Timeout, qos: byte(spec.QoS),
+		timeout: spec.Timeout, qos: byte(spec.QoS),
 		delivery: newDelivery(spec.Ingest, spec.Deliver), log: log,
 		queue:    make(chan hubItem, spec.Queue),
 		underway: make(chan hubItem, min(spec.Queue, maxUnderway)),
@@ -80,8 +80,11 @@ func startHub(ctx context.Context, spec protocol.ComponentSpec, log *slog.Logger
 	}
 	h.desk.spec = spec.Books
 	h.book = newBook(&h.desk, "")
-	h.ctx, h.cancel = context.WithCancel(context.Background())
 	var err error
+	if h.codec, err = newTranscoder(spec.Codec, spec.PayloadCodec); err != nil {
+		return nil, err
+	}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
 	if h.nc, err = dialNATS(ctx, spec, log, &natsDialer{read: &h.bytesIn}); err != nil {
 		h.cancel()
 		return nil, err
@@ -199,7 +202,7 @@ func (h *hub) handOn(it *hubItem) (reason, bool) {
 		return dropTopic, false
 	}
 	var err error
-	if it.body, err = h.codec.decode(it.message.Data()); err != nil {
+	if it.body, err = h.codec.convert(it.message.Data()); err != nil {
 		return dropDecode, false
 	}
 	it.tokens = make([]mqtt.Token, len(h.links))

@@ -5,7 +5,7 @@
 //
 //	  - broker is an MQTT 3.1.1 and 5 broker.
 //	  - gateway takes the devices' messages off the broker as one of a shared
-//	    subscription, parses them, encodes them anew and puts them into a JetStream
+//	    subscription, takes them apart, encodes them anew and puts them into a JetStream
 //	    stream, through nats.
 //	  - nats is the NATS core. It keeps nothing.
 //	  - stan keeps messages, as NATS Streaming did: a NATS server with JetStream
@@ -13,7 +13,7 @@
 //	    JetStream domain of its own, so that every message passes nats on its
 //	    way in and on its way out, and neither gateway nor hub needs its address.
 //	  - hub takes the messages off the stream and hands them to the customers
-//	    through the broker.
+//	    through the broker, in the codec that the devices used.
 //
 // The package exists so that an experiment has something to measure without
 // anything being installed. It knows nothing of experiments, of nodes or of what
@@ -60,6 +60,7 @@ import (
 	"time"
 
 	"bela/agents/component/report"
+	"bela/agents/document"
 	"bela/agents/protocol"
 	"bela/measure"
 )
@@ -71,14 +72,6 @@ const (
 	KindNATS    = "nats"
 	KindStan    = "stan"
 	KindHub     = "hub"
-)
-
-// The codecs between gateway and hub.
-const (
-	CodecJSON     = "json"
-	CodecMsgPack  = "msgpack"
-	CodecProtobuf = "protobuf" // document.proto
-	CodecRaw      = "raw"      // bytes as they came
 )
 
 const (
@@ -242,7 +235,10 @@ func check(spec *protocol.ComponentSpec) error {
 		spec.Timeout = defaultTimeout
 	}
 	if spec.Codec == "" {
-		spec.Codec = CodecJSON
+		spec.Codec = document.JSON
+	}
+	if spec.PayloadCodec == "" {
+		spec.PayloadCodec = document.JSON
 	}
 	if spec.Ingest == "" {
 		spec.Ingest = "iot/#"
@@ -266,8 +262,12 @@ func check(spec *protocol.ComponentSpec) error {
 	}
 	listens := spec.Kind == KindBroker || spec.Kind == KindNATS || spec.Kind == KindStan
 	switch {
-	case !slices.Contains([]string{CodecJSON, CodecMsgPack, CodecProtobuf, CodecRaw}, spec.Codec):
+	case !slices.Contains(document.Names(), spec.Codec):
 		return fmt.Errorf("codec %q: want json, msgpack, protobuf or raw", spec.Codec)
+	case !slices.Contains(document.Names(), spec.PayloadCodec):
+		return fmt.Errorf("payload codec %q: want json, msgpack, protobuf or raw", spec.PayloadCodec)
+	case spec.PayloadCodec == document.Raw && spec.Codec != document.Raw && (spec.Kind == KindGateway || spec.Kind == KindHub):
+		return fmt.Errorf("codec %s: raw payloads cannot be taken apart; want codec raw", spec.Codec)
 	case spec.QoS != 0 && spec.QoS != 1:
 		return fmt.Errorf("qos %d: want 0 or 1", spec.QoS)
 	case listens && (spec.Port < 1 || spec.Port > 65535):

@@ -144,10 +144,13 @@ type ComponentSpec struct {
 	User     string `json:"user,omitempty"`
 	Password string `json:"password,omitempty"`
 
-	Codec   string        `json:"codec,omitempty"`
-	Queue   int           `json:"queue,omitempty"`
-	Timeout time.Duration `json:"timeout,omitempty"`
-	QoS     int           `json:"qos"`
+	// Codec is that of the messages between gateway and hub, PayloadCodec that of
+	// the devices and customers; empty is json.
+	Codec        string        `json:"codec,omitempty"`
+	PayloadCodec string        `json:"payload_codec,omitempty"`
+	Queue        int           `json:"queue,omitempty"`
+	Timeout      time.Duration `json:"timeout,omitempty"`
+	QoS          int           `json:"qos"`
 	// Ingest is the topic filter that the gateway takes ("iot/#"); Deliver is
 	// the topic prefix under which the hub hands out ("out").
 	Ingest  string `json:"ingest,omitempty"`
@@ -234,10 +237,12 @@ type DevicesSpec struct {
 	Off       time.Duration `json:"off,omitempty"`
 	Topic     string        `json:"topic"`
 	Payload   int           `json:"payload_size_bytes"`
-	Template  string        `json:"payload_template,omitempty"`
-	Sensors   []Sensor      `json:"sensors,omitempty"`
-	Ramp      time.Duration `json:"ramp"`
-	Seed      int64         `json:"seed"`
+	// PayloadCodec is json, msgpack, protobuf or raw; empty is json.
+	PayloadCodec string        `json:"payload_codec,omitempty"`
+	Template     string        `json:"payload_template,omitempty"`
+	Sensors      []Sensor      `json:"sensors,omitempty"`
+	Ramp         time.Duration `json:"ramp"`
+	Seed         int64         `json:"seed"`
 	// AckTimeout is how long an acknowledgement is waited for before the
 	// message's fate is unknown.
 	AckTimeout time.Duration `json:"ack_timeout"`
@@ -339,6 +344,8 @@ type DevicesResult struct {
 	Ack      *measure.Histogram `json:"ack"`
 	// PublishedPerSecond counts by intended second since the start of load.
 	PublishedPerSecond []int64 `json:"published_per_second"`
+	// PayloadBytes are the payloads of the measured messages that were handed over.
+	PayloadBytes int64 `json:"payload_bytes"`
 	Reconnects         int64   `json:"reconnects"`
 	Errors             []Count `json:"errors,omitempty"` // at most 100 kinds
 }

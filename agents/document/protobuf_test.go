@@ -1,4 +1,4 @@
-package platform
+package document
 
 import (
 	"slices"
@@ -25,6 +25,9 @@ func TestProtobufIsAsDeclared(t *testing.T) {
 		if d := words.ByNumber(protoreflect.EnumNumber(i + 1)); d == nil || string(d.Name()) != w {
 			t.Errorf("word %d is %q here and %v there", i+1, w, d)
 		}
+		if n := wordNumber([]byte(w)); int(n) != i+1 {
+			t.Errorf("%q is word %d, want %d", w, n, i+1)
+		}
 	}
 	if words.Len() != len(protobufWords) {
 		t.Errorf("%d words are declared, %d known", words.Len(), len(protobufWords))
@@ -44,7 +47,7 @@ func TestProtobufIsAsDeclared(t *testing.T) {
 			`{"value":{"object":{"values":[{"written":"Ilx1ZDgwMCI=","truth":false}]}}}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			b, err := (&protobufCodec{}).encode([]byte(tt.doc))
+			b, err := convert(JSON, Protobuf, []byte(tt.doc))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -66,18 +69,43 @@ func TestProtobufIsAsDeclared(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			doc, err := (&protobufCodec{}).decode(theirs)
-			if err != nil || !slices.Equal(tokens(t, doc), tokens(t, []byte(tt.doc))) {
+			doc, err := convert(Protobuf, JSON, theirs)
+			if err != nil || !slices.Equal(meaning(t, doc), meaning(t, []byte(tt.doc))) {
 				t.Errorf("theirs came back as %s, %v", doc, err)
 			}
 		})
 	}
 }
 
+// A padded message, whose lengths may take a byte more than they need, must be read
+// by others as well.
+func TestOthersReadPaddedProtobuf(t *testing.T) {
+	compiler := protocompile.Compiler{Resolver: &protocompile.SourceResolver{}}
+	files, err := compiler.Compile(t.Context(), "document.proto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tape Tape
+	if err := (jsonCodec{}).Decode(&tape, []byte(`{"bela":"x","n":1}`)); err != nil {
+		t.Fatal(err)
+	}
+	letters := []byte(strings.Repeat("x", 20_000))
+	for _, size := range []int{100, 129, 130, 131, 132, 133, 134, 135, 140, 300, 16386, 16387, 16388, 16389, 16390, 16391, 16392, 16400} {
+		b, err := AppendPadded(nil, Protobuf, &tape, size, letters)
+		if err != nil || len(b) != size {
+			t.Fatalf("%d bytes, %v; want %d", len(b), err, size)
+		}
+		m := dynamicpb.NewMessage(files[0].Messages().ByName("Document"))
+		if err := proto.Unmarshal(b, m); err != nil || len(m.GetUnknown()) > 0 {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+}
+
 // If this failed, a foreign payload would pass for a message, or bring a hop down.
 func TestProtobufRefuses(t *testing.T) {
 	deep := strings.Repeat("[", maxNesting+2) + strings.Repeat("]", maxNesting+2)
-	if _, err := (&protobufCodec{}).encode([]byte(deep)); err == nil {
+	if _, err := convert(JSON, Protobuf, []byte(deep)); err == nil {
 		t.Error("a document that nests too deep")
 	}
 	for _, in := range []string{
@@ -86,59 +114,8 @@ func TestProtobufRefuses(t *testing.T) {
 		"\x0a\x04\x10\x01\x30\x02", "\x0a\x02\x28\x63", "\x0a\x02\x78\x01", // a name outside an object, an unknown word, an unknown field
 		"\x0a\x03\x6a\x01{", "\x0a\x05\x45\x00\x00\x80\x7f", "\x0a\x03\x72\x01x", // no JSON, infinity, a null with something in it
 	} {
-		if b, err := (&protobufCodec{}).decode([]byte(in)); err == nil {
+		if b, err := convert(Protobuf, JSON, []byte(in)); err == nil {
 			t.Errorf("takes %q as %q", in, b)
-		}
-	}
-}
-
-// reading is a device's message without padding: numbers and their names.
-const reading = `{"bela":"` + "AQAAAL4aAAAADAAAAAMAAAAHF-R3gUyYAAAX5HeBTJgAAAAAAAA" + `","device":"device-17","sensors":[` +
-	`{"name":"temperature","value":21.07,"unit":"C"},{"name":"humidity","value":48.33,"unit":"%"},` +
-	`{"name":"pressure","value":1013.25,"unit":"hPa"},{"name":"battery","value":3.65,"unit":"V"}]}`
-
-// If this failed, a codec that is meant to move fewer bytes would not.
-func TestReadingsShrink(t *testing.T) {
-	sizes := map[string]int{}
-	for _, name := range []string{CodecJSON, CodecMsgPack, CodecProtobuf, CodecRaw} {
-		b, err := newCodec(name).encode([]byte(reading))
-		if err != nil {
-			t.Fatal(err)
-		}
-		sizes[name] = len(b)
-	}
-	t.Log(sizes)
-	if sizes[CodecRaw] != len(reading) || sizes[CodecJSON] != len(reading) {
-		t.Errorf("%v: json and raw keep the size of %d", sizes, len(reading))
-	}
-	if 100*sizes[CodecMsgPack] > 85*sizes[CodecJSON] || 100*sizes[CodecProtobuf] > 75*sizes[CodecJSON] {
-		t.Errorf("%v: MessagePack saves less than 15 %%, or Protobuf less than 25 %%", sizes)
-	}
-}
-
-func BenchmarkCodecs(b *testing.B) {
-	for kind, doc := range map[string][]byte{
-		"reading": []byte(reading),
-		"1KiB":    []byte(reading[:len(reading)-1] + `,"pad":"` + strings.Repeat("x", 1024-len(reading)-9) + `"}`),
-	} {
-		for _, name := range []string{CodecJSON, CodecMsgPack, CodecProtobuf, CodecRaw} {
-			b.Run(kind+"/"+name, func(b *testing.B) {
-				c := newCodec(name)
-				b.SetBytes(int64(len(doc)))
-				b.ReportAllocs()
-				size := 0
-				for b.Loop() {
-					m, err := c.encode(doc)
-					if err != nil {
-						b.Fatal(err)
-					}
-					if _, err := c.decode(m); err != nil {
-						b.Fatal(err)
-					}
-					size = len(m)
-				}
-				b.ReportMetric(float64(size), "encoded-B")
-			})
 		}
 	}
 }
