@@ -39,7 +39,9 @@ func (jsonCodec) Decode(t *Tape, b []byte) error {
 }
 
 // begins tells whether a first member follows, and not what comes after a value.
-func (k token) begins() bool { return k.kind == kindObject || k.kind == kindArray || k.kind == kindName || k.kind == kindNameWritten }
+func (k token) begins() bool {
+	return k.kind == kindObject || k.kind == kindArray || k.kind == kindName || k.kind == kindNameWritten
+}
 
 // jsonValue reads the value at i, or only the beginning of one that has members:
 // up to the first member's value. It returns the index after it, negative for

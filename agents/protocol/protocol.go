@@ -345,9 +345,9 @@ type DevicesResult struct {
 	// PublishedPerSecond counts by intended second since the start of load.
 	PublishedPerSecond []int64 `json:"published_per_second"`
 	// PayloadBytes are the payloads of the measured messages that were handed over.
-	PayloadBytes int64 `json:"payload_bytes"`
-	Reconnects         int64   `json:"reconnects"`
-	Errors             []Count `json:"errors,omitempty"` // at most 100 kinds
+	PayloadBytes int64   `json:"payload_bytes"`
+	Reconnects   int64   `json:"reconnects"`
+	Errors       []Count `json:"errors,omitempty"` // at most 100 kinds
 }
 
 // CustomersResult is the books of an agent's customers over the measured window.
