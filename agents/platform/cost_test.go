@@ -28,7 +28,7 @@ func TestMessagePackCostsLessThanJSON(t *testing.T) {
 	doc := readings(t)["80sensors"]
 	cost := map[string][]int64{}
 	codecs := []string{document.JSON, document.MsgPack}
-	for range 21 {
+	for range 15 {
 		for _, codec := range codecs {
 			gateway, err := newTranscoder(document.JSON, codec)
 			if err != nil {
@@ -39,7 +39,7 @@ func TestMessagePackCostsLessThanJSON(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := thread()
-			for range 400 {
+			for range 100 {
 				between, err := gateway.convert(doc)
 				if err == nil {
 					_, err = hub.convert(between)
@@ -53,7 +53,7 @@ func TestMessagePackCostsLessThanJSON(t *testing.T) {
 	}
 	median := func(codec string) int64 {
 		slices.Sort(cost[codec])
-		return cost[codec][len(cost[codec])/2] / 400
+		return cost[codec][len(cost[codec])/2] / 100
 	}
 	json, pack := median(document.JSON), median(document.MsgPack)
 	t.Logf("CPU of gateway and hub for a message: %d ns as JSON, %d ns as MessagePack (%.0f %%)", json, pack, 100*float64(pack)/float64(json))
