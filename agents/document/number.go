@@ -147,7 +147,7 @@ func (t *Tape) addFloat(d decimal, b []byte, from, to int) {
 		}
 		f = math.Abs(f)
 	}
-	k := kindWritten
+	var k kind
 	switch {
 	case f == 0 && d.mantissa == 0, d.mantissa < most6 && f >= 1e-30 && f <= 1e30:
 		k = kindSingle

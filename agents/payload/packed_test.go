@@ -184,7 +184,7 @@ func TestParseRaw(t *testing.T) {
 			t.Errorf("byte %d changed, and still %+v, %v", i, e, err)
 		}
 	}
-	if _, err := Parse(data[:minRaw-1]); err != NoEnvelope {
+	if _, err := Parse(data[:minRaw-1]); !errors.Is(err, NoEnvelope) {
 		t.Errorf("cut within the envelope: %v", err)
 	}
 }
