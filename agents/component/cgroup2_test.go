@@ -37,7 +37,7 @@ func TestVersion2OfThisKernel(t *testing.T) {
 			t.Fatal(err)
 		}
 		g = &group{v2: true, paths: []string{dir}, cpuacctDir: dir}
-	} else if err := g.limit(500, 64<<20); err != nil {
+	} else if err := g.limit(limits{cpu: 500, memory: 64 << 20}); err != nil {
 		t.Error(err)
 	}
 	// What escapes its parent, as a daemon does, is still in the group.
