@@ -73,13 +73,17 @@ func serve(dir, manner string) int {
 			}
 		}
 	}
-	if err := os.WriteFile("run/agent.pid", []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
-		return 1
-	}
+	pid := func() error { return os.WriteFile("run/agent.pid", []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600) }
 	if manner == "mute" {
+		if pid() != nil {
+			return 1
+		}
 		time.Sleep(time.Hour) // an empty select would be a deadlock without cgo
 	}
 	ln, err := net.Listen("unix", "run/agent.sock")
+	if err == nil {
+		err = pid() // last, as an agent does: then it listens
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
