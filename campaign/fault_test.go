@@ -106,8 +106,7 @@ fault "the gateways stand still" {
 // A broker that is killed and started again: devices and customers come back,
 // what it knew is gone and is not charged to anyone, and the cell is no worse
 // for a component that ended as planned.
-func TestFaultKill(t *testing.T) {
-	t.Parallel()
+func TestTruthFaultKill(t *testing.T) {
 	r := newRig(t, faulty(`
 fault "the broker dies" {
   at  = "2s"

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CGO_ENABLED=1
-runs='TestRunEndToEnd$|TestInterrupt$|TestAgentDies$|TestComponentFails$|TestLinkDrops$|TestSkipCell$|TestFaultKill$'
+runs='TestRunEndToEnd$|TestInterrupt$|TestAgentDies$|TestComponentFails$|TestLinkDrops$|TestSkipCell$|TestFaultCut$'
 # What measures, or waits for a cluster of other programs, says nothing of races.
 skip='^TestTruth|TestRabbitMQAgreesWithItsSockets|TestSourcesAgree|TestPublishedTopology$'
 mapfile -t packages < <(scripts/race-packages.sh "$@")

@@ -163,7 +163,7 @@ func TestLimitsThroughSystemd(t *testing.T) {
 			b := bootSystemd(t, layout)
 			tests := []string{"TestWithinSystemd", "TestMemoryLimitKillsAndSaysSo", "TestNothingOutlivesAKilledAgent", "TestCreateKillsWhatAnEarlierAgentLeft"}
 			if layout != "v1" { // as in hybrid
-				tests = append(tests, "TestMemoryAgainstGroundTruth", "TestStopEndsTheWholeTree")
+				tests = append(tests, "TestTruthMemoryAgainstGroundTruth", "TestStopEndsTheWholeTree")
 				b.test("nobody", "TestLoginWithoutSystemd")
 			}
 			b.test("root", tests...)

@@ -3,8 +3,9 @@ package platform
 import (
 	"runtime"
 	"slices"
-	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"bela/agents/document"
 )
@@ -12,23 +13,22 @@ import (
 // MessagePack between the hops must cost less CPU than JSON: that is what the
 // published study found, and what a platform would move to it for. Both hops
 // together, for a message of 80 sensors; the CPU time of this thread alone, in
-// turns, and the median of them, so that a busy machine is none of its business.
+// turns, and the least of each: what a neighbour does to the caches only adds.
 // When it was written, MessagePack took 27 % less.
-func TestMessagePackCostsLessThanJSON(t *testing.T) {
+func TestTruthMessagePackCostsLessThanJSON(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	thread := func() int64 {
-		var use syscall.Rusage
-		const rusageThread = 1
-		if err := syscall.Getrusage(rusageThread, &use); err != nil {
+		var used unix.Timespec // getrusage counts in ticks of some milliseconds
+		if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &used); err != nil {
 			t.Fatal(err)
 		}
-		return use.Utime.Nano() + use.Stime.Nano()
+		return used.Nano()
 	}
 	doc := readings(t)["80sensors"]
 	cost := map[string][]int64{}
 	codecs := []string{document.JSON, document.MsgPack}
-	for range 15 {
+	for range 25 {
 		for _, codec := range codecs {
 			gateway, err := newTranscoder(document.JSON, codec)
 			if err != nil {
@@ -51,11 +51,8 @@ func TestMessagePackCostsLessThanJSON(t *testing.T) {
 			cost[codec] = append(cost[codec], thread()-before)
 		}
 	}
-	median := func(codec string) int64 {
-		slices.Sort(cost[codec])
-		return cost[codec][len(cost[codec])/2] / 100
-	}
-	json, pack := median(document.JSON), median(document.MsgPack)
+	least := func(codec string) int64 { return slices.Min(cost[codec]) / 100 }
+	json, pack := least(document.JSON), least(document.MsgPack)
 	t.Logf("CPU of gateway and hub for a message: %d ns as JSON, %d ns as MessagePack (%.0f %%)", json, pack, 100*float64(pack)/float64(json))
 	if float64(pack) > 0.95*float64(json) {
 		t.Errorf("MessagePack takes %d ns of CPU, JSON %d", pack, json)

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"bela/agents/launch"
 	"bela/agents/protocol"
 )
 
@@ -19,12 +20,12 @@ import (
 // its agent lies. Without it an agent is as honest as any.
 const Environment = "BELA_HOSTILE"
 
-// Install makes the agent lie if it was started to be attached to and the
-// environment asks for it. It must be called before the agent looks at its input
-// and output: from an init function.
+// Install makes the agent lie if it was started to join a controller with the
+// agent that serves, and the environment asks for it. It must be called before the
+// agent looks at its input and output: from an init function.
 func Install() {
 	mode := Mode(os.Getenv(Environment))
-	if mode == "" || len(os.Args) < 2 || os.Args[1] != "attach" {
+	if mode == "" || len(os.Args) < 2 || os.Args[1] != "attach" && os.Args[1] != launch.Command {
 		return
 	}
 	in, toAgent, err := os.Pipe()
@@ -37,7 +38,12 @@ func Install() {
 	}
 	l := &liar{mode: mode, out: os.Stdout, asked: make(map[uint64]protocol.Type)}
 	go l.requests(os.Stdin, toAgent)
-	go l.answers(fromAgent)
+	go func() {
+		if os.Args[1] == launch.Command {
+			l.firstLine(fromAgent)
+		}
+		l.answers(fromAgent)
+	}()
 	os.Stdin, os.Stdout = in, out
 }
 
@@ -67,6 +73,15 @@ func (l *liar) requests(from io.Reader, to *os.File) {
 		l.mu.Unlock()
 		if protocol.WriteFrame(to, f) != nil {
 			return
+		}
+	}
+}
+
+// firstLine passes on what a launch says before the conversation begins.
+func (l *liar) firstLine(from io.Reader) {
+	for b := []byte{0}; b[0] != '\n'; l.raw(b) {
+		if _, err := io.ReadFull(from, b); err != nil {
+			os.Exit(0) // nothing was launched; it has told why
 		}
 	}
 }

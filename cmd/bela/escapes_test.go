@@ -154,9 +154,10 @@ func TestSteeringFacts(t *testing.T) {
 	t.Parallel()
 	dir, bin := t.TempDir(), t.TempDir()
 	const script = `#!/bin/sh
-case "$*" in *-r*) printf 'host 6.1boom\033]0;t\007\302\233[2J\342\200\256end\n' ;; *) exec /usr/bin/uname "$@" ;; esac
+/usr/bin/sed "$@"
+case "$*" in */osrelease*) printf 'kernel=6.1boom\033]0;t\007\302\233[2J\342\200\256end\n' ;; esac
 `
-	if err := os.WriteFile(filepath.Join(bin, "uname"), []byte(script), 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(bin, "sed"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	f := well(sshdtest.Start(t, sshdtest.Options{Env: map[string]string{"PATH": bin + ":/usr/local/bin:/usr/bin:/bin"}}))

@@ -54,10 +54,11 @@ next:
 // What the published study found must come out here, too: under limits drops
 // appear as devices grow, and more gateways drop less than one. Whether cells
 // are valid on a busy machine is another question; the directions hold anyhow.
-func TestTruthDirectionsOfLimitsAndGateways(t *testing.T) {
+func TestDirectionsOfLimitsAndGateways(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("left out: limits need root")
 	}
+	t.Parallel()
 	results := t.TempDir()
 	shortStudy(t, results, "bela-3-gateways.hcl", "cell.qos == 0 && (cell.gateways == 1 && cell.devices == 100 || cell.gateways <= 2 && cell.devices == 1000)",
 		"-var", "gateway_scale=0.03", "-var", "measure=8s", "-var", "drain=4s")
