@@ -134,7 +134,7 @@ func crashes() []mishap {
 			lost: drillLoss{Attempts: 1},
 		},
 		{
-			name: "a node is rebooted", short: true,
+			name: "a node is rebooted", short: true, args: []string{"-var", "measure=6s"},
 			happen: func(t *testing.T, r *rehearsal) {
 				r.now()
 				if err := r.node(t, "iot-2").Boot(t.Context()); err != nil {
