@@ -250,7 +250,7 @@ func (l *liar) hops(b *protocol.ComponentBooks) {
 
 // logs plants logs among those of the cell's components, one of which has no end.
 func (l *liar) logs() {
-	found, _ := filepath.Glob(filepath.Join(os.Args[len(os.Args)-1], "cells", "*"))
+	found, _ := filepath.Glob("cells/*") // who joins works in bela's directory
 	for _, dir := range found {
 		for _, name := range []string{"..%2f..%2fplanted.log", `..\..\planted.log`, "a\nplanted.log", "\x1b]0;planted\x07.log", "\u202egol.log", "-rf.log"} {
 			_ = os.WriteFile(filepath.Join(dir, name), []byte(Steering), 0o600)
