@@ -196,7 +196,7 @@ func failures() map[string]func(t *testing.T) failing {
 			return f
 		},
 		"no-permission": func(t *testing.T) failing {
-			return pretending(t, "mktemp", `echo "mktemp: failed to create file: Permission denied" >&2; exit 1`)
+			return pretending(t, "chmod", `echo "chmod: changing permissions: Operation not permitted" >&2; exit 1`)
 		},
 	}
 }

@@ -170,18 +170,25 @@ func TestLabRun(t *testing.T) {
 // starts is below its own temporary directory, so that tests tell theirs apart.
 func assertNothingLeft(t *testing.T, dir string) {
 	t.Helper()
+	for _, what := range leftOf(t, dir) {
+		t.Errorf("left behind: %s", what)
+	}
+}
+
+// leftOf are the processes and files of labs made by a process that ran in dir.
+func leftOf(t *testing.T, dir string) []string {
+	t.Helper()
 	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
 	}
+	left, _ := filepath.Glob(filepath.Join(labRoot(dir), "*"))
 	for _, path := range commands {
 		if text, err := os.ReadFile(path); err == nil && bytes.Contains(text, []byte(labRoot(dir))) {
-			t.Errorf("left behind: %s %s", path, bytes.ReplaceAll(text, []byte{0}, []byte{' '}))
+			left = append(left, fmt.Sprintf("%s %s", path, bytes.ReplaceAll(text, []byte{0}, []byte{' '})))
 		}
 	}
-	if left, _ := filepath.Glob(filepath.Join(labRoot(dir), "*")); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
+	return left
 }
 
 // labRoot is where a process that runs in dir makes its labs.
@@ -306,6 +313,10 @@ func TestInterruptedRun(t *testing.T) {
 			_ = cmd.Wait()
 			if got := cmd.ProcessState.ExitCode(); got != int(campaign.Interrupted) {
 				t.Fatalf("status %d, want 130\n%s", got, out)
+			}
+			// Who leaves at once leaves a sweeper behind, which then asks everything to end.
+			for end := time.Now().Add(time.Minute); tc.signals > 1 && len(leftOf(t, dir)) > 0 && time.Now().Before(end); {
+				time.Sleep(100 * time.Millisecond)
 			}
 			assertNothingLeft(t, dir)
 		})

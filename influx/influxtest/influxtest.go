@@ -159,10 +159,11 @@ func (s *Server) Start(t testing.TB) {
 	s.awaitReady(t)
 }
 
-// awaitReady asks the server until it is well, for at most a minute.
+// awaitReady asks the server until it is well, for at most three minutes: beside
+// other work it took more than one.
 func (s *Server) awaitReady(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	every := time.NewTicker(20 * time.Millisecond)
 	defer every.Stop()
@@ -181,7 +182,7 @@ func (s *Server) awaitReady(t testing.TB) {
 		case <-s.exited:
 			t.Fatalf("influxd ended before it was ready: %v\n%s", s.cmd.ProcessState, s.output())
 		case <-ctx.Done():
-			t.Fatalf("influxd is not ready after a minute\n%s", s.output())
+			t.Fatalf("influxd is not ready after three minutes\n%s", s.output())
 		case <-every.C:
 		}
 	}
@@ -248,7 +249,7 @@ type Row struct {
 // Rows asks a database in InfluxQL, as Grafana does.
 func (s *Server) Rows(t testing.TB, database, q string) ([]Row, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/query?"+url.Values{"db": {database}, "epoch": {"ms"}, "q": {q}}.Encode(), nil)
 	if err != nil {
@@ -313,7 +314,7 @@ func (s *Server) Stored(t testing.TB, database string) map[string]any {
 	t.Helper()
 	client := influxdb2.NewClientWithOptions(s.URL, s.Token, influxdb2.DefaultOptions().SetHTTPRequestTimeout(60)) // seconds, for a busy machine
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	rows, err := client.QueryAPI("any").Query(ctx, fmt.Sprintf(`from(bucket: %q) |> range(start: 1970-01-01T00:00:00Z, stop: 2200-01-01T00:00:00Z)`, database+"/autogen"))
 	if err != nil {
