@@ -29,6 +29,10 @@ const (
 	// had that was killed is answered by nobody. A stream that works answers a
 	// hundred times as fast.
 	ackPatience = 5 * time.Second
+	// handBack is for how long nothing may come any more before a gateway that has
+	// unsubscribed ends: a broker may have chosen it for a message that it writes
+	// only after its answer.
+	handBack = 250 * time.Millisecond
 )
 
 // gateway takes messages off the brokers and puts them into the stream.
@@ -126,8 +130,8 @@ func (g *gateway) subscribe(ctx context.Context, spec protocol.ComponentSpec) er
 	return nil
 }
 
-// onMessage takes one message. It does not block. While the gateway ends, it
-// leaves messages unacknowledged, to the broker.
+// onMessage takes one message. It does not block. A gateway that has ended leaves
+// messages unacknowledged, to the broker.
 func (g *gateway) onMessage(_ mqtt.Client, m mqtt.Message) {
 	if g.stopping.Load() {
 		return
@@ -275,7 +279,7 @@ func (g *gateway) counters() protocol.Counters { return g.snapshot() }
 func (g *gateway) books() []measure.HopBook    { return []measure.HopBook{g.book.export()} }
 
 // drain gives the subscription back, so that other instances get what comes,
-// and ends what it holds.
+// takes what the brokers had chosen it for already, and ends what it holds.
 func (g *gateway) drain(ctx context.Context) {
 	for _, l := range g.links {
 		if c := l.current(); c != nil {
@@ -286,6 +290,7 @@ func (g *gateway) drain(ctx context.Context) {
 			}
 		}
 	}
+	g.awaitQuiet(ctx)
 	g.stopping.Store(true)
 	awaitZero(ctx, &g.held)
 	close(g.quit)
@@ -294,6 +299,18 @@ func (g *gateway) drain(ctx context.Context) {
 		l.close()
 	}
 	g.nc.Close()
+}
+
+// awaitQuiet waits until nothing has come for handBack.
+func (g *gateway) awaitQuiet(ctx context.Context) {
+	for before := int64(-1); before != g.in.Load(); {
+		before = g.in.Load()
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(handBack):
+		}
+	}
 }
 
 // awaitZero waits until n is 0 or ctx is done.
