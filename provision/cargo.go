@@ -2,6 +2,7 @@ package provision
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -63,15 +64,30 @@ func newCargo(bin agentbin.Binary) *cargo {
 	return c
 }
 
-// as gives the bytes to send for a way.
-func (c *cargo) as(way string) ([]byte, error) {
+// as gives the bytes to send for a way. The first who asks has them made, which on
+// a busy controller takes its time: what is begun is ended for those who come later,
+// but nobody waits longer than his ctx.
+func (c *cargo) as(ctx context.Context, way string) ([]byte, error) {
+	prepare := c.load
 	switch way {
 	case wayGzip:
-		return c.zip()
+		prepare = c.zip
 	case wayZstd:
-		return c.zstd()
+		prepare = c.zstd
 	}
-	return c.load()
+	var text []byte
+	var err error
+	prepared := make(chan struct{})
+	go func() {
+		defer close(prepared)
+		text, err = prepare()
+	}()
+	select {
+	case <-prepared:
+		return text, err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // readAll reads what is at most limit bytes long.

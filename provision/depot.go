@@ -219,9 +219,17 @@ func (d *Depot) push(ctx context.Context, v *visit, c *cargo, agent string, w Wa
 	stall := newWatchdog(uploadStall, func() { cancel(fmt.Errorf("the upload of the agent has not moved for %v", uploadStall)) })
 	defer stall.stop()
 	err = v.during(ctx, func() error {
-		plain, err := c.load()
+		// To load and to pack is the controller's own work: no link stalls meanwhile.
+		ready := func(way string) (text []byte, err error) {
+			stall.without(func() { text, err = c.as(ctx, way) })
+			if err != nil && ctx.Err() == nil {
+				err = &nodes.Error{Node: v.node.Name(), Kind: nodes.BadConfig, Err: err, Next: "run make build"}
+			}
+			return text, err
+		}
+		plain, err := ready(wayPlain)
 		if err != nil {
-			return &nodes.Error{Node: v.node.Name(), Kind: nodes.BadConfig, Err: err, Next: "run make build"}
+			return err
 		}
 		rate, err := d.measure(v, plain)
 		if err != nil {
@@ -231,9 +239,9 @@ func (d *Depot) push(ctx context.Context, v *visit, c *cargo, agent string, w Wa
 			measured(rate)
 		}
 		way = choose(rate, c.bin.OpenPacked != nil, v.has)
-		text, err := c.as(way)
+		text, err := ready(way)
 		if err != nil {
-			return &nodes.Error{Node: v.node.Name(), Kind: nodes.BadConfig, Err: err, Next: "run make build"}
+			return err
 		}
 		moved = int64(len(text))
 		last := time.Now()

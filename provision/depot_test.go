@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -364,5 +365,46 @@ func TestCargo(t *testing.T) {
 	}
 	if _, err := newCargo(agentbin.Binary{Open: func() (io.ReadCloser, error) { return nil, errors.New("gone") }}).zip(); err == nil {
 		t.Error("an agent that cannot be read was packed")
+	}
+}
+
+// If this failed, a busy controller that takes its time to pack an agent would take
+// that for a link that stands still, and give up the node; or, worse, a link that
+// does stand still would not be noticed afterwards.
+func TestPackingIsNoStall(t *testing.T) {
+	fired := make(chan struct{})
+	w := newWatchdog(50*time.Millisecond, func() { close(fired) })
+	defer w.stop()
+	w.without(func() { time.Sleep(150 * time.Millisecond) })
+	select {
+	case <-fired:
+		t.Fatal("the watchdog fired while nothing was expected to move")
+	default:
+	}
+	select {
+	case <-fired:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the watchdog never fired again")
+	}
+}
+
+// If this failed, Ctrl-C would wait until an agent is packed that nobody needs any
+// more; or what was begun would be begun again by the next who asks.
+func TestNobodyWaitsForPackingLongerThanHeWants(t *testing.T) {
+	begun, on := 0, make(chan struct{})
+	c := &cargo{zip: sync.OnceValues(func() ([]byte, error) {
+		begun++
+		<-on
+		return []byte("packed"), nil
+	})}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("enough"))
+	if _, err := c.as(ctx, wayGzip); err == nil || err.Error() != "enough" {
+		t.Fatalf("the error is %v, want why nobody waits any more", err)
+	}
+	close(on)
+	text, err := c.as(t.Context(), wayGzip)
+	if err != nil || string(text) != "packed" || begun != 1 {
+		t.Fatalf("%q, %v, packed %d times; want what was begun, once", text, err, begun)
 	}
 }

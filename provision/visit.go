@@ -267,3 +267,12 @@ func (w *watchdog) moved() {
 }
 
 func (w *watchdog) stop() { w.timer.Stop() }
+
+// without has f done while nothing is expected to move. It is not for a watchdog
+// that was stopped.
+func (w *watchdog) without(f func()) {
+	if w.timer.Stop() {
+		defer w.timer.Reset(w.limit)
+	}
+	f()
+}

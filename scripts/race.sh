@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests under the race detector: those of the packages given. Whole runs are
-# not among them: several at once are too slow under it for an upload's deadline.
+# Runs the tests under the race detector: those of the packages given, and of the
+# whole runs those in which the most happens at once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CGO_ENABLED=1
@@ -9,3 +9,4 @@ export CGO_ENABLED=1
 skip='^TestTruth|TestRabbitMQAgreesWithItsSockets|TestSourcesAgree|TestPublishedTopology$|TestLimitsThroughSystemd|TestNoAllocationsInEveryCodec'
 mapfile -t packages < <(scripts/race-packages.sh "$@")
 go test -race -count=1 -timeout 15m -p 2 -skip "$skip" "${packages[@]}"
+go test -race -count=1 -timeout 15m -run '^(TestRunEndToEnd|TestInterrupt|TestAgentDies|TestComponentFails|TestLinkDrops|TestSkipCell|TestFaultCut|TestSpareTakesOver|TestResume)$' ./campaign
