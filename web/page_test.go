@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bela/event"
+	"bela/measure"
 	"bela/report/chromiumtest"
 	"bela/web"
 )
@@ -171,4 +172,60 @@ func stepIn(t *testing.T, p *chromiumtest.Page) {
 	p.Wait(t, "document.getElementById('question').textContent.startsWith('Skip cell 2')")
 	p.Click(t, "#yes")
 	p.Wait(t, "document.getElementById('answer').textContent == 'cell 2 is given up'")
+}
+
+// If this failed, an operator of a large campaign would have to search hundreds of
+// cells for the one that runs, or would find the machines far below the matrix.
+func TestLargeMatrixInABrowser(t *testing.T) {
+	t.Parallel()
+	browser := chromiumtest.Start(t)
+	e := web.NewTeller()
+	s, err := web.Listen(t.Context(), "127.0.0.1:0", web.Options{Now: e.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	e.To(s)
+	const across, down, running = 40, 12, 300
+	started := event.RunStarted{Run: "20201114T100000Z-3f9a", Experiment: "large", Directory: "results/x", Dimensions: []string{"devices", "delay"}}
+	for i := range across * down {
+		started.Cells = append(started.Cells, event.CellRef{Position: i + 1, Number: i + 1, Repetition: 1, Attempt: 1, Expected: time.Minute, Dimensions: []measure.Dimension{
+			{Name: "devices", Value: float64(100 * (i/down + 1))}, {Name: "delay", Value: fmt.Sprintf("%dms", i%down)},
+		}})
+	}
+	for i := range 60 {
+		started.Nodes = append(started.Nodes, event.NodeRef{Name: fmt.Sprintf("iot-%d", i+1), Role: "iot", Address: "10.2.0.1:22"})
+	}
+	e.Tell(started)
+	p99 := 12.5
+	for i := range running {
+		e.Tell(event.CellStarted{Cell: started.Cells[i]})
+		if i+1 < running {
+			e.Tell(event.CellFinished{Cell: started.Cells[i], Result: measure.Cell{Verdict: measure.Valid, Latency: measure.Quantiles{P99: &p99}}})
+		}
+	}
+	for name, view := range map[string]chromiumtest.View{"desktop": chromiumtest.Desktop, "phone": chromiumtest.Phone} {
+		p := browser.Open(t, s.URL(), view)
+		p.Wait(t, "document.querySelector('#matrix td.running')")
+		if n := chromiumtest.Eval[int](t, p, "document.querySelectorAll('#matrix td').length"); n != across*down {
+			t.Errorf("%s: %d cells on the page, want %d", name, n, across*down)
+		}
+		p.Wait(t, `(() => {
+			const box = document.querySelector('#matrix').parentElement.getBoundingClientRect(), cell = document.querySelector('#matrix td.running').getBoundingClientRect();
+			return cell.top >= box.top && cell.bottom <= box.bottom && cell.left >= box.left && cell.right <= box.right;
+		})()`)
+		p.Wait(t, `[...document.querySelectorAll('#matrix td.running')].every(cell => { // what it stands for is beside it, not scrolled away
+			const box = cell.closest('.scroll').getBoundingClientRect(), name = cell.parentElement.firstElementChild.getBoundingClientRect();
+			return name.left > box.left - 2 && name.right < cell.getBoundingClientRect().left + 2;
+		})`)
+		for _, section := range []string{"#matrix-section", "#nodes"} {
+			if tall := chromiumtest.Eval[float64](t, p, fmt.Sprintf("document.querySelector('%s').closest('section').offsetHeight / innerHeight", section)); tall > 1 {
+				t.Errorf("%s: %s takes %.1f windows", name, section, tall)
+			}
+		}
+		if got := p.SticksOut(t); len(got) > 0 {
+			t.Errorf("%s: wider than the window: %q", name, got)
+		}
+		p.Screenshot(t, "web-large-"+name)
+	}
 }

@@ -67,7 +67,18 @@ function combinationText(combo) {
   return marks + (p99 == null ? '' : ` ${millis(p99)}`);
 }
 
-let drawn = '';
+let drawn = '', followed = 0;
+
+// Moves a large matrix to the cell that runs, once for each cell: whoever scrolls
+// elsewhere meanwhile stays there.
+function follow(table, position) {
+  const cell = table.querySelector('td.running'), box = table.parentElement;
+  if (!cell || position === followed) return;
+  followed = position;
+  const corner = table.rows[0].cells[0]; // the names beside and above stay in sight
+  box.scrollTop = cell.offsetTop - (box.clientHeight + corner.offsetHeight - cell.offsetHeight) / 2;
+  box.scrollLeft = cell.offsetLeft - (box.clientWidth + corner.offsetWidth - cell.offsetWidth) / 2;
+}
 
 export function drawMatrix() {
   const run = piece('run'), combos = combinations();
@@ -88,6 +99,7 @@ export function drawMatrix() {
     // No grid: one line a combination.
     table.append(make('tr', '', ...vary.map(d => make('th', '', names[d])), make('th', '', 'result')));
     for (const combo of combos) table.append(make('tr', '', ...vary.map(d => make('td', '', combo.values[d])), place(combo)));
+    follow(table, piece('cell')?.position);
     return;
   }
   vary.sort((a, b) => values[b].length - values[a].length);
@@ -99,6 +111,7 @@ export function drawMatrix() {
     table.append(make('tr', '', make('th', '', line), ...columns.map(column =>
       place(combos.find(c => (across < 0 || c.values[across] === column) && (down < 0 || c.values[down] === line))))));
   }
+  follow(table, piece('cell')?.position);
 }
 
 function mark(state, trouble) {
