@@ -224,6 +224,14 @@ func truth(t *testing.T, text string, check func(measure.Cell) []string) {
 	}
 }
 
+// spoiled says that a cell is invalid for something else than a busy machine,
+// which makes the generators late.
+func spoiled(c measure.Cell) bool {
+	return slices.ContainsFunc(c.Reasons, func(r measure.Reason) bool {
+		return r.Verdict == measure.Invalid && r.Code != "generator_late" && r.Code != "load_not_achieved"
+	})
+}
+
 // carryOut is run where nodes need not be clean afterwards.
 func (r *rig) carryOut(t testing.TB, ctx context.Context) (campaign.Summary, *store.Reader, error) {
 	t.Helper()

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,11 +43,7 @@ func faultRun(t *testing.T, r *rig) (measure.Cell, *store.Reader, event.FaultSta
 			healed = d
 		}
 	}
-	// A busy machine makes the generators late; that is not the fault's.
-	invalid := slices.ContainsFunc(c.Reasons, func(r measure.Reason) bool {
-		return r.Verdict == measure.Invalid && r.Code != "generator_late" && r.Code != "load_not_achieved"
-	})
-	if !c.Ledger.Closed || invalid {
+	if !c.Ledger.Closed || spoiled(c) {
 		t.Fatalf("the cell is %s: %+v; ledger %+v", c.Verdict, c.Reasons, c.Ledger)
 	}
 	if len(c.Faults) != 1 || started.Name == "" || c.Faults[0].Started != started.T {
@@ -113,7 +108,6 @@ fault "the broker dies" {
   for = "2s"
   kill { component = component.broker }
 }
-expect "something is lost" { that = dropped > 0 || unknown > 0 || fault_dropped > 0 }
 expect "it comes back" { that = unrecovered == 0 && recovery_s < 8 }
 expect "once" { that = component.broker.restarts == 1 && component.gateway.restarts == 0 }
 `), nil, "measure=10s")
@@ -124,6 +118,11 @@ expect "once" { that = component.broker.restarts == 1 && component.gateway.resta
 	}
 	if f.Recovery == nil || f.RateLowest == nil || *f.RateLowest > 20 {
 		t.Errorf("recovery %v s, the poorest second %v", seconds(f.Recovery), seconds(f.RateLowest))
+	}
+	// 200 a second were due while there was no broker. Whether they are missing as
+	// unsent or as dropped depends on who was back first, devices or customers.
+	if l := c.Ledger; l.Intended-l.Delivered < 200 {
+		t.Errorf("all but %d of %d came, with no broker for 2 s: %+v", l.Intended-l.Delivered, l.Intended, l)
 	}
 	for _, o := range c.Outcomes {
 		if o.State != "held" {

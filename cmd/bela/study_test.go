@@ -52,26 +52,34 @@ next:
 }
 
 // What the published study found must come out here, too: under limits drops
-// appear as devices grow, and more gateways drop less than one. Whether cells
-// are valid on a busy machine is another question; the directions hold anyhow.
+// appear as devices grow, and more gateways drop less than one. A machine that is
+// busy with other things may turn that round, for then it is what limits: it is
+// tried again where bela itself does not call the cells valid.
 func TestDirectionsOfLimitsAndGateways(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("left out: limits need root")
 	}
 	t.Parallel()
-	results := t.TempDir()
-	shortStudy(t, results, "bela-3-gateways.hcl", "cell.qos == 0 && (cell.gateways == 1 && cell.devices == 100 || cell.gateways <= 2 && cell.devices == 1000)",
-		"-var", "gateway_scale=0.03", "-var", "measure=8s", "-var", "drain=4s")
-	cells := columnsOf(t, results)
-	few := at(t, cells, "dropped", "gateways", "1", "devices", "100")
-	one := at(t, cells, "dropped", "gateways", "1", "devices", "1000")
-	two := at(t, cells, "dropped", "gateways", "2", "devices", "1000")
-	t.Logf("dropped: %v of 100 devices and %v of 1000 with one gateway, %v of 1000 with two", few, one, two)
-	if one == 0 || one <= few {
-		t.Errorf("one gateway dropped %v of 1000 devices and %v of 100", one, few)
-	}
-	if two >= one {
-		t.Errorf("two gateways dropped %v, one %v", two, one)
+	for try := 1; ; try++ {
+		results := t.TempDir()
+		shortStudy(t, results, "bela-3-gateways.hcl", "cell.qos == 0 && (cell.gateways == 1 && cell.devices == 100 || cell.gateways <= 2 && cell.devices == 1000)",
+			"-var", "gateway_scale=0.03", "-var", "measure=8s", "-var", "drain=4s")
+		cells := columnsOf(t, results)
+		few := at(t, cells, "dropped", "gateways", "1", "devices", "100")
+		one := at(t, cells, "dropped", "gateways", "1", "devices", "1000")
+		two := at(t, cells, "dropped", "gateways", "2", "devices", "1000")
+		t.Logf("dropped: %v of 100 devices and %v of 1000 with one gateway, %v of 1000 with two", few, one, two)
+		if one > few && two < one {
+			return
+		}
+		doubtful := false
+		for _, c := range cells {
+			t.Logf("%s devices, %s gateways: %s: %s", c["devices"], c["gateways"], c["verdict"], c["reason"])
+			doubtful = doubtful || c["verdict"] != "valid"
+		}
+		if !doubtful || try == 3 {
+			t.Fatalf("one gateway dropped %v of 1000 devices and %v of 100; two dropped %v of 1000", one, few, two)
+		}
 	}
 }
 
