@@ -19,7 +19,7 @@ RUN_ARGS ?= experiments/qos1.hcl -var measure=15s -var warmup=3s -var drain=10s
 PACKAGES ?= ./...
 FUZZTIME ?= 10s
 
-AGENT_SOURCES := $(shell find agents measure cmd/bela-agent provision/agentbin -name '*.go' -not -name '*_test.go') go.mod go.sum
+AGENT_SOURCES := $(shell find agents measure cmd/bela-agent cmd/bela-platform provision/agentbin -name '*.go' -not -name '*_test.go') go.mod go.sum
 AGENTS_BUILT  := provision/agentbin/dist/index.json
 
 .PHONY: help build run test race bench drills lint fuzz testbed testbed-down influxd tools clean FORCE

@@ -50,7 +50,7 @@ type Config struct {
 	Spares []nodes.Target
 	// Lab says, for the record, that the nodes are the loopback lab's.
 	Lab bool
-	// Agents holds the agents' binaries.
+	// Agents holds the programs for nodes.
 	Agents provision.Source
 	Store  *store.Run
 	// Environment is what is known of it before the nodes are.
@@ -62,7 +62,7 @@ type Config struct {
 	// Earlier is what the run had done before, where it goes on with Store; nil
 	// for a new run.
 	Earlier *Earlier
-	// KeepAgents leaves the agent's binary on the nodes for the next run.
+	// KeepAgents leaves the programs on the nodes for the next run.
 	KeepAgents bool
 	// Control lets whoever watches the run step in; nil for nobody.
 	Control *Control
@@ -277,8 +277,8 @@ func (r *runner) onAgentEvent(m *member, e protocol.Event) {
 
 func (r *runner) newTestbed() *testbed {
 	t := &testbed{
-		source: r.Agents,
-		run:    r.Store.Name(), stream: r.stream, lease: r.Plan.SSH.AgentLease(), keep: r.Plan.SSH.AgentKeep(), spares: slices.Clone(r.Spares),
+		source: r.Agents, platform: platformNodes(r.Plan.Cells),
+		run: r.Store.Name(), stream: r.stream, lease: r.Plan.SSH.AgentLease(), keep: r.Plan.SSH.AgentKeep(), spares: slices.Clone(r.Spares),
 		resumed: r.Earlier != nil,
 		onEvent: r.onAgentEvent, onGap: r.onGap, onLink: r.onLink,
 	}

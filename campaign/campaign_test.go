@@ -19,6 +19,7 @@ import (
 	"bela/influx"
 	"bela/measure"
 	"bela/nodes/lab"
+	"bela/provision"
 	"bela/provision/agentbin"
 	"bela/store"
 )
@@ -26,7 +27,7 @@ import (
 // agentGiven names an agent for a test process that another one started.
 const agentGiven = "BELA_TEST_AGENT"
 
-// agentPath is the agent that the tests push, built once.
+// agentPath is the agent that the tests push, built once with the platform beside it.
 var agentPath = sync.OnceValues(func() (string, error) {
 	if given := os.Getenv(agentGiven); given != "" {
 		return given, nil
@@ -35,15 +36,28 @@ var agentPath = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "bela-agent")
-	build := exec.Command("go", "build", "-trimpath", "-o", path, "bela/cmd/bela-agent")
+	build := exec.Command("go", "build", "-trimpath", "-o", dir, "bela/cmd/bela-agent", "bela/cmd/bela-platform")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := build.CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("build the agent: %w\n%s", err, out)
+		return "", fmt.Errorf("build the programs for nodes: %w\n%s", err, out)
 	}
-	return path, nil
+	return filepath.Join(dir, string(agentbin.Agent)), nil
 })
+
+// programs gives an agent, and the platform that was built with the tests' own.
+func programs(agent string) provision.Source {
+	return func(p agentbin.Program, _ string, _ int) (agentbin.Binary, error) {
+		if p == agentbin.Agent {
+			return agentbin.FromFile(agent)
+		}
+		built, err := agentPath()
+		if err != nil {
+			return agentbin.Binary{}, err
+		}
+		return agentbin.FromFile(filepath.Join(filepath.Dir(built), string(p)))
+	}
+}
 
 func TestMain(m *testing.M) {
 	// Whole runs wait more than they work: more of those that measure nothing side by
@@ -188,7 +202,7 @@ func newRig(t testing.TB, text string, env map[string][]string, vars ...string) 
 		lab: l, root: dir.Dir(), events: events,
 		config: campaign.Config{
 			Plan: plan, Expect: exp.Expect, Targets: l.Targets(), Lab: true, Store: dir, Now: time.Now,
-			Agents: func(string, int) (agentbin.Binary, error) { return agentbin.FromFile(agent) },
+			Agents: programs(agent),
 			Sinks:  []campaign.Sink{events},
 		},
 	}

@@ -48,6 +48,7 @@ func nodeChanges(before, now store.NodeEnvironment) []change {
 		{"hypervisor", before.Virtual, now.Virtual},
 		{"control groups", strconv.Itoa(before.Cgroup), strconv.Itoa(now.Cgroup)},
 		{"agent", short12(before.AgentSHA256), short12(now.AgentSHA256)},
+		{"platform", short12(before.PlatformSHA256), short12(now.PlatformSHA256)},
 	} {
 		if f.before != f.now {
 			all = append(all, change{fmt.Sprintf("node %s: %s was %q and is %q", now.Name, f.name, f.before, f.now), true})

@@ -15,6 +15,7 @@ import (
 
 	"bela/agents/monitor"
 	"bela/nodes"
+	"bela/provision/agentbin"
 	"bela/store"
 )
 
@@ -29,8 +30,11 @@ func (r *runner) writeEnvironment() error {
 	var found []store.NodeEnvironment
 	for _, m := range r.testbed.members {
 		node := m.environment()
-		if bin, err := r.Agents(m.facts.GOARCH, m.facts.GOARM); err == nil {
+		if bin, err := r.Agents(agentbin.Agent, m.facts.GOARCH, m.facts.GOARM); err == nil {
 			node.AgentSHA256 = bin.SHA256
+		}
+		if bin, err := r.Agents(agentbin.Platform, m.facts.GOARCH, m.facts.GOARM); err == nil && r.testbed.platform[m.name()] {
+			node.PlatformSHA256 = bin.SHA256
 		}
 		found = append(found, node)
 	}

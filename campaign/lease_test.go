@@ -14,7 +14,6 @@ import (
 	"bela/nodes"
 	"bela/nodes/lab"
 	"bela/provision"
-	"bela/provision/agentbin"
 )
 
 // A controller that is gone for good must not leave load and components running on
@@ -38,7 +37,7 @@ func TestAgentWithoutController(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	source := func(string, int) (agentbin.Binary, error) { return agentbin.FromFile(binary) }
+	source := programs(binary)
 	reach := func() *nodes.Node {
 		n, err := nodes.Dial(ctx, l.Targets()[0])
 		if err != nil {

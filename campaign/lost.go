@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -90,14 +91,18 @@ func (r *runner) doWithout(ctx context.Context, m *member, position int, lost er
 	if policy != experiment.LossWithout {
 		return lost
 	}
+	var reduced []experiment.Cell
 	for _, cell := range r.Plan.Cells {
 		if cell.Position < position {
 			continue
 		}
-		if _, _, err := cell.Without(r.Plan.Groups, append(slices.Clone(r.testbed.removed), m.name())); err != nil {
+		left, _, err := cell.Without(r.Plan.Groups, append(slices.Clone(r.testbed.removed), m.name()))
+		if err != nil {
 			return fmt.Errorf("%w; and the run cannot go on without it: %w", lost, err)
 		}
+		reduced = append(reduced, left)
 	}
+	maps.Copy(r.testbed.platform, platformNodes(reduced))
 	r.testbed.retire(m)
 	r.testbed.members = slices.DeleteFunc(r.testbed.members, func(o *member) bool { return o == m })
 	r.testbed.removed = append(r.testbed.removed, m.name())

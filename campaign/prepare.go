@@ -30,6 +30,11 @@ func (c *cellRun) startLimit() time.Duration {
 	limit := time.Duration(len(c.cell.Components)) * (c.cell.Phases.Ready + 5*time.Second)
 	for _, of := range c.cell.Components {
 		limit += provideLimit(of) * time.Duration(len(of.Instances))
+		for _, i := range of.Instances {
+			if _, sure := c.testbed.find(i.Node).provisions.platformPath(); builtIn(of) && !sure {
+				limit += platformLimit
+			}
+		}
 	}
 	return limit
 }
@@ -67,10 +72,16 @@ func (c *cellRun) startInstance(ctx context.Context, p placed) error {
 	if err == nil {
 		err = c.provide(ctx, m, p.of)
 	}
+	if err == nil && builtIn(p.of) {
+		p.spec.Executable, err = c.platform(ctx, m)
+	}
 	if err == nil {
 		err = m.ask(ctx, p.spec.ReadyTimeout+askLimit, protocol.TypeStartComponent, p.spec, &started)
 	}
 	if err != nil {
+		if builtIn(p.of) {
+			m.provisions.doubtPlatform()
+		}
 		state.State, state.Detail = "exited", err.Error()
 		if e, ok := errors.AsType[*protocol.Error](err); ok {
 			state.Log = e.Log

@@ -15,10 +15,11 @@ import (
 	"bela/provision"
 )
 
-// How long packages and artifacts of a component may take to come to a node.
+// How long what a component needs may take to come to a node.
 const (
 	packagesLimit  = 10 * time.Minute
 	artifactsLimit = 5 * time.Minute
+	platformLimit  = 5 * time.Minute
 )
 
 // provisions is what a node has been given beyond the agent, so that it is
@@ -26,6 +27,33 @@ const (
 type provisions struct {
 	mu   sync.Mutex // held while giving: apt and large files come one after another
 	done map[string]error
+	// platform is the built-in platform's path on the node; empty where it is not
+	// there, or not known to be. It is looked at again once there is doubt.
+	platform string
+	doubt    bool
+}
+
+// hasPlatform notes that the built-in platform is on the node, at a path, or with
+// an empty one that this is not known.
+func (p *provisions) hasPlatform(path string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.platform, p.doubt = path, false
+}
+
+// doubtPlatform has the built-in platform looked at before it is started again.
+func (p *provisions) doubtPlatform() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.doubt = true
+}
+
+// platformPath is where the built-in platform is on the node; empty where it is
+// not known to be there. sure says that nothing speaks against it.
+func (p *provisions) platformPath() (path string, sure bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.platform, p.platform != "" && !p.doubt
 }
 
 // once does a thing and remembers how it went, unless it was interrupted.
@@ -53,6 +81,53 @@ func provideLimit(c experiment.Component) (limit time.Duration) {
 		limit += artifactsLimit
 	}
 	return limit
+}
+
+// platform gives the path of the built-in platform on a node, and brings it there
+// first where it did not come with the agent: to a node whose agent was taken over
+// or started anew, and to one that stands in for another.
+func (c *cellRun) platform(ctx context.Context, m *member) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, platformLimit, fmt.Errorf("the built-in platform took longer than %v", platformLimit))
+	defer cancel()
+	p := &m.provisions
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.platform != "" && !p.doubt {
+		return p.platform, nil
+	}
+	over := c.waitingFor(event.PhaseStart, "the built-in platform on "+m.name())
+	defer over()
+	depot := provision.NewDepot(c.testbed.source)
+	defer depot.Close()
+	err := m.overSSH(ctx, func(n *nodes.Node) error {
+		brought, err := depot.Bring(ctx, n, provision.Watch{Note: c.testbed.watch(m).Note})
+		if err == nil {
+			p.platform, p.doubt = brought.Path, false
+		}
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("the built-in platform: %w", err)
+	}
+	return p.platform, nil
+}
+
+// builtIn says whether a component is of the built-in platform.
+func builtIn(c experiment.Component) bool { return c.Kind != experiment.KindProcess }
+
+// platformNodes names the nodes on which some cell has built-in components.
+func platformNodes(cells []experiment.Cell) map[string]bool {
+	on := make(map[string]bool)
+	for _, cell := range cells {
+		for _, c := range cell.Components {
+			for _, i := range c.Instances {
+				if builtIn(c) {
+					on[i.Node] = true
+				}
+			}
+		}
+	}
+	return on
 }
 
 // provide brings a component's packages and artifacts to the node of one of its

@@ -42,7 +42,7 @@ type member struct {
 	meter   nodeMeter
 	// generator is its load generator as it was calibrated; nil where it was not.
 	generator *store.Generator
-	// provisions are the packages and artifacts that it was given.
+	// provisions are what it was given beyond the agent.
 	provisions provisions
 
 	mu      sync.Mutex
@@ -67,6 +67,9 @@ type testbed struct {
 	keep    time.Duration
 	resumed bool // agents of this run may run already
 	source  provision.Source
+	// platform names the nodes that the built-in platform is brought to with the
+	// agent: those that the plan has run built-in components.
+	platform map[string]bool
 	// onEvent takes the agents' events, onGap the numbers of those that are lost
 	// and onLink the changes of the links, each from one goroutine a member.
 	onEvent func(*member, protocol.Event)
@@ -120,7 +123,39 @@ func (t *testbed) openMember(ctx context.Context, m *member, depot *provision.De
 
 // openFresh goes from a connection to the agent's conversation in one session.
 func (t *testbed) openFresh(ctx context.Context, m *member, depot *provision.Depot) (detail string, err error) {
-	opened, err := depot.Open(ctx, m.ssh(), t.startOptions(m), provision.Watch{
+	opened, err := depot.Open(ctx, m.ssh(), t.startOptions(m), t.watch(m))
+	// Where another run holds the node, nothing on it is ours to stop.
+	m.provisions.hasPlatform(opened.Platform.Path)
+	m.facts, m.agent, m.ours = opened.Facts, opened.Agent.Path, opened.Begun && nodes.KindOf(err) != nodes.InUse
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, askLimit, fmt.Errorf("the agent of node %s said nothing for %v", m.name(), askLimit))
+	defer cancel()
+	if _, err := t.converseOver(ctx, m, opened.Conn, client.Options{}); err != nil {
+		return "", err
+	}
+	detail = arrival("agent", opened.Agent)
+	if opened.Platform.Path != "" {
+		detail += ", " + arrival("platform", opened.Platform)
+	}
+	return detail, nil
+}
+
+// arrival says how a program got to a node.
+func arrival(what string, b provision.Brought) string {
+	switch {
+	case b.Way == "":
+		return what + " already there"
+	case b.Moved == 0:
+		return what + " from another node"
+	}
+	return fmt.Sprintf("%s pushed, %.1f MB (%s)", what, float64(b.Moved)/1e6, b.Way)
+}
+
+// watch tells what happens to a member on its way.
+func (t *testbed) watch(m *member) provision.Watch {
+	return provision.Watch{
 		Looked: func(f nodes.Facts) {
 			t.stream.emit(event.NodeState{Node: m.name(), State: event.NodeConnected, Detail: describe(f)})
 		},
@@ -133,28 +168,11 @@ func (t *testbed) openFresh(ctx context.Context, m *member, depot *provision.Dep
 		Note: func(text string) {
 			t.stream.emit(event.Message{Level: "warning", Node: m.name(), Text: text})
 		},
-	})
-	// Where another run holds the node, nothing on it is ours to stop.
-	m.facts, m.agent, m.ours = opened.Facts, opened.Agent, opened.Begun && nodes.KindOf(err) != nodes.InUse
-	if err != nil {
-		return "", err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, askLimit, fmt.Errorf("the agent of node %s said nothing for %v", m.name(), askLimit))
-	defer cancel()
-	if _, err := t.converseOver(ctx, m, opened.Conn, client.Options{}); err != nil {
-		return "", err
-	}
-	switch {
-	case opened.Way == "":
-		return "agent already there", nil
-	case opened.Moved == 0:
-		return "agent from another node", nil
-	}
-	return fmt.Sprintf("agent pushed, %.1f MB (%s)", float64(opened.Moved)/1e6, opened.Way), nil
 }
 
 func (t *testbed) startOptions(m *member) provision.StartOptions {
-	return provision.StartOptions{Agent: m.agent, Run: t.run, Lease: t.lease, Keep: t.keep}
+	return provision.StartOptions{Agent: m.agent, Run: t.run, Lease: t.lease, Keep: t.keep, Platform: t.platform[m.name()]}
 }
 
 // recoverMember connects anew where the link died, and takes up the agent that
@@ -182,7 +200,9 @@ func (t *testbed) recoverMember(ctx context.Context, m *member) error {
 	if err := provision.Stop(ctx, m.ssh()); err != nil { // what the dead one left
 		return err
 	}
-	// A machine that was set up anew, or whose disk is memory, has no agent any more.
+	// A machine that was set up anew, or whose disk is memory, has no agent any more,
+	// and no platform: that is looked for when it is needed.
+	m.provisions.hasPlatform("")
 	if _, m.agent, err = provision.Push(ctx, m.ssh(), m.facts, t.source); err != nil {
 		return err
 	}
@@ -230,7 +250,10 @@ func (t *testbed) releaseMember(ctx context.Context, m *member, keepAgent bool) 
 	}
 	var left provision.RemoveOptions
 	if keepAgent {
-		left.KeepAgent = m.agent
+		left.Keep = append(left.Keep, m.agent)
+		if platform, _ := m.provisions.platformPath(); platform != "" {
+			left.Keep = append(left.Keep, platform)
+		}
 	}
 	err := m.removeFrom(ctx, left)
 	if errors.Is(err, errOthers) {

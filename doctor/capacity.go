@@ -23,9 +23,13 @@ const (
 
 func disk(d *desk, e *exam, n *need) {
 	v := e.inspection.Disk
-	want := e.agentSize + spaceForRun + n.books
+	want := e.programSize + spaceForRun + n.books
+	programs := "the agent"
+	if n.platform {
+		programs = "the agent, the built-in platform"
+	}
 	if v.Free < want {
-		d.add(Error, "disk", fmt.Sprintf("%s has %d MiB free, and %d are needed: the agent, logs, and the books of %d MiB", v.Path, v.Free/mib, ceil(want, mib), ceil(n.books, mib)),
+		d.add(Error, "disk", fmt.Sprintf("%s has %d MiB free, and %d are needed: %s, logs, and the books of %d MiB", v.Path, v.Free/mib, ceil(want, mib), programs, ceil(n.books, mib)),
 			"a full disk ends the run", "free some space there, or set directory in the ssh block to another disk")
 	}
 	if v.Inodes >= 0 && v.Inodes < inodesForRun {

@@ -98,7 +98,7 @@ func hold(address string) int {
 }
 
 // self is the test binary as an agent for every architecture.
-func self(string, int) (agentbin.Binary, error) {
+func self(agentbin.Program, string, int) (agentbin.Binary, error) {
 	path, err := os.Executable()
 	if err != nil {
 		return agentbin.Binary{}, err

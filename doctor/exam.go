@@ -15,11 +15,11 @@ type exam struct {
 	address string
 	err     error // why the node could not be reached or used at all
 
-	holder    *provision.Holder
-	facts     *nodes.Facts
-	unusable  error // why no agent can be brought there
-	leftovers []string
-	agentSize int64 // bytes, of what a run would push
+	holder      *provision.Holder
+	facts       *nodes.Facts
+	unusable    error // why no agent can be brought there
+	leftovers   []string
+	programSize int64 // bytes, of what a run would push
 
 	inspection *protocol.Inspection
 	toolbox    *toolbox

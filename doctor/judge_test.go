@@ -17,7 +17,7 @@ import (
 func healthy() *exam {
 	return &exam{
 		target: nodes.Target{Name: "worker-1", User: "bela"}, address: "10.0.0.1",
-		facts: &nodes.Facts{User: "bela"}, agentSize: 20 << 20,
+		facts: &nodes.Facts{User: "bela"}, programSize: 20 << 20,
 		inspection: &protocol.Inspection{
 			UID: 1000, Uptime: 24 * time.Hour,
 			Clock:   protocol.KernelClock{Synchronized: true, Daemon: "chronyd"},

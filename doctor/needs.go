@@ -27,6 +27,8 @@ type need struct {
 	memory    int64 // bytes, of clients, books and the components' limits
 	books     int64 // bytes of what the node writes down, in the largest cell
 
+	platform bool // it runs built-in components, or may have to for another node
+
 	limited []string // components with limits
 	faults  []faultNeed
 	ports   []port // to listen on
@@ -83,12 +85,29 @@ func needs(plan *experiment.Plan) (map[string]*need, []way) {
 		}
 		before = c.to
 	}
+	for _, g := range plan.Groups {
+		takeOver(all, plan, g)
+	}
 	list := make([]way, 0, len(ways))
 	for w := range ways {
 		list = append(list, w)
 	}
 	slices.SortFunc(list, func(a, b way) int { return strings.Compare(a.String(), b.String()) })
 	return all, list
+}
+
+// takeOver has a group's nodes need what they may have to run for one that is lost.
+func takeOver(all map[string]*need, plan *experiment.Plan, g experiment.NodeGroup) {
+	if plan.OnNodeLost != experiment.LossWithout {
+		return
+	}
+	platform := false
+	for i := range g.Count {
+		platform = platform || all[g.NodeName(i)].platform
+	}
+	for i := range g.Count {
+		all[g.NodeName(i)].platform = platform
+	}
 }
 
 // String names both ends and the direction.
@@ -107,6 +126,7 @@ func (n *need) atLeast(c *need) {
 	n.processes = max(n.processes, c.processes)
 	n.memory = max(n.memory, c.memory)
 	n.books = max(n.books, c.books)
+	n.platform = n.platform || c.platform
 	n.withFaults(c.faults)
 	for _, name := range c.limited {
 		if !slices.Contains(n.limited, name) {
@@ -159,6 +179,7 @@ func (c *cellNeeds) component(component experiment.Component) {
 	for _, i := range component.Instances {
 		n := c.of(i.Node)
 		n.processes++
+		n.platform = n.platform || component.Kind != experiment.KindProcess
 		n.files += filesPerProcess
 		n.memory += max(component.Limits.Memory, bytesPerProcess)
 		n.books += int64(min(written, math.MaxInt32))

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"bela/experiment"
@@ -112,5 +113,26 @@ func TestNeeds(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("ways:\n%q\nwant\n%q", got, want)
+	}
+}
+
+// Room that is not counted is a run that ends with a full disk; room that is counted
+// where nothing goes turns small boards away.
+func TestNeedsThePlatform(t *testing.T) {
+	one := strings.ReplaceAll(chain, `node "worker" { count = 2 }`, `node "worker" { count = 8 }`)
+	without := strings.ReplaceAll(one, `experiment "chain" {`, "experiment \"chain\" {\n  on_node_lost = \"without\"")
+	for _, row := range []struct {
+		name, text string
+		want       map[string]bool
+	}{
+		{"where components run", one, map[string]bool{"worker-1": true, "worker-2": true, "worker-8": false, "iot-1": false, "customer-1": false}},
+		{"where they may come to", without, map[string]bool{"worker-1": true, "worker-8": true, "iot-1": false, "customer-1": false}},
+	} {
+		all, _ := needs(plan(t, row.text))
+		for node, want := range row.want {
+			if all[node].platform != want {
+				t.Errorf("%s: %s needs the platform: %v, want %v", row.name, node, all[node].platform, want)
+			}
+		}
 	}
 }

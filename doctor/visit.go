@@ -93,8 +93,14 @@ func (v *visit) reach(ctx context.Context) (err error) {
 // usable says why no agent can work there. How much room there must be is
 // judged later, when all that needs some is known.
 func (v *visit) usable(ctx context.Context, source provision.Source) error {
-	if bin, err := source(v.facts.GOARCH, v.facts.GOARM); err == nil {
-		v.agentSize = bin.Size
+	programs := []agentbin.Program{agentbin.Agent}
+	if v.need.platform {
+		programs = append(programs, agentbin.Platform)
+	}
+	for _, p := range programs {
+		if bin, err := source(p, v.facts.GOARCH, v.facts.GOARM); err == nil {
+			v.programSize += bin.Size
+		}
 	}
 	return provision.Check(ctx, v.node, *v.facts, source)
 }
@@ -121,7 +127,7 @@ func (v *visit) examine(ctx context.Context, c *Config, token string) error {
 // bring starts an agent on the node: the one that a run kept there, or one that
 // is pushed and removes its own file before it does anything.
 func (v *visit) bring(ctx context.Context, source provision.Source) error {
-	bin, err := source(v.facts.GOARCH, v.facts.GOARM)
+	bin, err := source(agentbin.Agent, v.facts.GOARCH, v.facts.GOARM)
 	if err != nil {
 		return &nodes.Error{Node: v.target.Name, Kind: nodes.Unsupported, Err: err}
 	}

@@ -14,7 +14,7 @@ import (
 	"bela/provision/agentbin"
 )
 
-// How an agent travels.
+// How a program travels.
 const (
 	wayPlain = "plain"
 	wayGzip  = "gzip"
@@ -22,23 +22,24 @@ const (
 	wayFed   = "fed"
 )
 
-// cargo is an agent in memory, once for all nodes that get it.
+// cargo is a program in memory, once for all nodes that get it.
 type cargo struct {
-	bin  agentbin.Binary
-	load func() ([]byte, error)
-	zip  func() ([]byte, error)
-	zstd func() ([]byte, error)
+	program agentbin.Program
+	bin     agentbin.Binary
+	load    func() ([]byte, error)
+	zip     func() ([]byte, error)
+	zstd    func() ([]byte, error)
 }
 
-func newCargo(bin agentbin.Binary) *cargo {
-	c := &cargo{bin: bin}
+func newCargo(p agentbin.Program, bin agentbin.Binary) *cargo {
+	c := &cargo{program: p, bin: bin}
 	c.load = sync.OnceValues(func() ([]byte, error) {
 		text, err := readAll(bin.Open, bin.Size)
 		if err != nil {
 			return nil, err
 		}
 		if sum := sha256.Sum256(text); hex.EncodeToString(sum[:]) != bin.SHA256 {
-			return nil, fmt.Errorf("the agent that this controller carries has SHA-256 %x instead of %s", sum, bin.SHA256)
+			return nil, fmt.Errorf("%s that this controller carries has SHA-256 %x instead of %s", p.Noun(), sum, bin.SHA256)
 		}
 		return text, nil
 	})
@@ -107,7 +108,7 @@ func readAll(open func() (io.ReadCloser, error), limit int64) ([]byte, error) {
 
 // slowLink is the rate, in bytes a second, below which unpacking costs less than
 // it saves whatever the node: gzip unpacks some 30 MB/s on a small ARM board and
-// 120 MB/s on a server, and makes an agent two and a half times smaller.
+// 120 MB/s on a server, and makes a program two and a half times smaller.
 const slowLink = 12 << 20
 
 // choose says how to send, by the rate that was measured to this node and what

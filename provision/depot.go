@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"bela/nodes"
+	"bela/provision/agentbin"
 )
 
 // The limits of a Depot. Each node's time counts from its own turn.
 const (
 	maxChecks  = 64 // nodes looked at, or started on, at once
-	maxUploads = 8  // agents on their way at once
+	maxUploads = 8  // programs on their way at once
 
 	checkLimit = time.Minute
 	// A node that takes nothing for a while lets others go first, and later on
@@ -36,8 +37,8 @@ const (
 	probeBlocks = 4
 )
 
-// Depot brings agents to many nodes, side by side and under limits, and holds
-// each of them in memory once.
+// Depot brings agents, and the built-in platform, to many nodes, side by side and
+// under limits, and holds each program in memory once.
 type Depot struct {
 	source  Source
 	checks  chan struct{}
@@ -49,11 +50,11 @@ type Depot struct {
 	slow float64
 
 	mu     sync.Mutex
-	cargos map[string]*cargo // by SHA-256
-	swarms map[string]*swarm // by gateway and SHA-256
+	cargos map[string]*cargo // by program and SHA-256
+	swarms map[string]*swarm // by gateway, program and SHA-256
 }
 
-// NewDepot makes a Depot of the agents that source gives. Close it when every node
+// NewDepot makes a Depot of the programs that source gives. Close it when every node
 // has been opened.
 func NewDepot(source Source) *Depot {
 	return &Depot{
@@ -66,27 +67,33 @@ func NewDepot(source Source) *Depot {
 type Watch struct {
 	// Looked is called when the node has said what it is.
 	Looked func(nodes.Facts)
-	// Pushing says how much of the agent has gone, of how much, in bytes as they
+	// Pushing says how much of a program has gone, of how much, in bytes as they
 	// go over the link, a few times a second.
 	Pushing func(done, all int64)
-	// Feeding says from whom the node gets the agent, where that is another node,
+	// Feeding says from whom the node gets a program, where that is another node,
 	// or why it does not.
 	Feeding func(text string)
 	// Note is told what went another way than planned, and why.
 	Note func(text string)
 }
 
+// Brought is a program on a node.
+type Brought struct {
+	Path string // on the node
+	// Moved is how much of it went to the node, in bytes as they went over the
+	// link: 0 where it was there already, and less than its size where it was
+	// compressed. Way says how: "", "plain", "gzip", "zstd", "sftp", or "fed" where
+	// it came from another node, and Moved is 0 too.
+	Moved int64
+	Way   string
+}
+
 // Opened is a node whose agent runs.
 type Opened struct {
 	Facts nodes.Facts
-	// Agent is its path on the node.
-	Agent string
-	// Moved is how much of the agent went to the node, in bytes as they went over
-	// the link: 0 where it was there already, and less than its size where it
-	// was compressed. Way says how: "", "plain", "gzip", "zstd", "sftp", or "fed"
-	// where it came from another node, and Moved is 0 too.
-	Moved int64
-	Way   string
+	Agent Brought
+	// Platform is empty where it was not asked for.
+	Platform Brought
 	// Begun says that something was put on the node, for Remove to take off again;
 	// true also where Open failed later.
 	Begun bool
@@ -95,9 +102,9 @@ type Opened struct {
 }
 
 // Open makes a node ready: it looks what is there, puts the agent on it where it
-// is missing, starts it and reaches it, all in one session where nothing fails.
-// The agent is taken from the Depot, not from o. Where another agent runs
-// there the error is InUse.
+// is missing, and the built-in platform too where o says so, starts the agent and
+// reaches it, all in one session where nothing fails. The agent is taken from the
+// Depot, not from o. Where another agent runs there the error is InUse.
 func (d *Depot) Open(ctx context.Context, n *nodes.Node, o StartOptions, w Watch) (Opened, error) {
 	if o.Run == "" || o.Lease <= 0 || o.Keep < 0 {
 		return Opened{}, &nodes.Error{Node: n.Name(), Kind: nodes.BadConfig, Err: errors.New("start the agent: run and lease are needed")}
@@ -106,7 +113,11 @@ func (d *Depot) Open(ctx context.Context, n *nodes.Node, o StartOptions, w Watch
 		o.Timeout = defaultStartTimeout
 	}
 	var opened Opened
-	v, err := d.look(ctx, n, o.Env)
+	programs := []agentbin.Program{agentbin.Agent}
+	if o.Platform {
+		programs = append(programs, agentbin.Platform)
+	}
+	v, err := d.look(ctx, n, o.Env, programs)
 	if err != nil {
 		return opened, err
 	}
@@ -123,31 +134,68 @@ func (d *Depot) Open(ctx context.Context, n *nodes.Node, o StartOptions, w Watch
 	if err := v.fit(d.source); err != nil {
 		return opened, err
 	}
-	cargo, err := d.cargo(n, v.facts)
-	if err != nil {
-		return opened, err
-	}
-	if opened.Agent, err = AgentPath(ctx, n, v.facts, d.source); err != nil {
-		return opened, err
-	}
 	opened.Begun = true
-	if v.agents[opened.Agent] != cargo.bin.SHA256 {
-		opened.Way, opened.Moved, err = d.bring(ctx, v, cargo, opened.Agent, w)
-		if again, ok := errors.AsType[*badCopyError](err); ok {
-			if w.Note != nil {
-				w.Note(again.Error() + "; copying it by SFTP")
-			}
-			if v, err = d.copyOver(ctx, v, cargo, opened.Agent, o.Env); err == nil {
-				opened.Way, opened.Moved = "sftp", cargo.bin.Size
-			}
-		}
-		if err != nil {
+	if v, opened.Agent, err = d.supply(ctx, v, agentbin.Agent, w); err != nil {
+		return opened, err
+	}
+	if o.Platform {
+		if v, opened.Platform, err = d.supply(ctx, v, agentbin.Platform, w); err != nil {
 			return opened, err
 		}
 	}
-	o.Agent = opened.Agent
+	o.Agent = opened.Agent.Path
 	opened.Conn, err = d.start(ctx, v, o)
 	return opened, err
+}
+
+// Bring puts the built-in platform on a node whose agent runs, where it is missing.
+func (d *Depot) Bring(ctx context.Context, n *nodes.Node, w Watch) (Brought, error) {
+	v, err := d.look(ctx, n, nil, []agentbin.Program{agentbin.Platform})
+	if err != nil {
+		return Brought{}, err
+	}
+	defer func() { _ = v.conn.Close() }()
+	_, at, there, err := d.lookFor(ctx, v, agentbin.Platform)
+	switch {
+	case err != nil:
+		return Brought{}, err
+	case there:
+		return Brought{Path: at}, nil
+	}
+	if err := errors.Join(fit(n, v.facts, d.source, v.programs...), v.problem); err != nil {
+		return Brought{}, err
+	}
+	v, brought, err := d.supply(ctx, v, agentbin.Platform, w)
+	return brought, err
+}
+
+// lookFor says whether a visited node has a program, whole, and where it belongs.
+func (d *Depot) lookFor(ctx context.Context, v *visit, p agentbin.Program) (c *cargo, at string, there bool, err error) {
+	if c, err = d.cargo(v, p); err != nil {
+		return nil, "", false, err
+	}
+	at, err = pathOf(ctx, v.node, p, c.bin)
+	return c, at, err == nil && v.has[at] == c.bin.SHA256, err
+}
+
+// supply sees to it that a visited node has a program, whole. The visit that goes on
+// may be another one.
+func (d *Depot) supply(ctx context.Context, v *visit, p agentbin.Program, w Watch) (*visit, Brought, error) {
+	cargo, at, there, err := d.lookFor(ctx, v, p)
+	b := Brought{Path: at}
+	if err != nil || there {
+		return v, b, err
+	}
+	b.Way, b.Moved, err = d.bring(ctx, v, cargo, b.Path, w)
+	if again, ok := errors.AsType[*badCopyError](err); ok {
+		if w.Note != nil {
+			w.Note(again.Error() + "; copying it by SFTP")
+		}
+		if v, err = d.copyOver(ctx, v, cargo, b.Path); err == nil {
+			b.Way, b.Moved = "sftp", cargo.bin.Size
+		}
+	}
+	return v, b, err
 }
 
 // take waits for one of limited places.
@@ -160,7 +208,7 @@ func take(ctx context.Context, n *nodes.Node, places chan struct{}, what string)
 	}
 }
 
-func (d *Depot) look(ctx context.Context, n *nodes.Node, env map[string]string) (*visit, error) {
+func (d *Depot) look(ctx context.Context, n *nodes.Node, env map[string]string, programs []agentbin.Program) (*visit, error) {
 	done, err := take(ctx, n, d.checks, "look at the node")
 	if err != nil {
 		return nil, err
@@ -168,7 +216,7 @@ func (d *Depot) look(ctx context.Context, n *nodes.Node, env map[string]string) 
 	defer done()
 	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, fmt.Errorf("%s: no answer within %v", visitName, checkLimit))
 	defer cancel()
-	return begin(ctx, n, env)
+	return begin(ctx, n, env, programs...)
 }
 
 func (d *Depot) start(ctx context.Context, v *visit, o StartOptions) (io.ReadWriteCloser, error) {
@@ -180,34 +228,35 @@ func (d *Depot) start(ctx context.Context, v *visit, o StartOptions) (io.ReadWri
 	return v.start(ctx, o)
 }
 
-// cargo gives the agent for a machine.
-func (d *Depot) cargo(n *nodes.Node, f nodes.Facts) (*cargo, error) {
-	bin, err := agentFor(n, f, d.source)
+// cargo gives a program for the machine that is visited.
+func (d *Depot) cargo(v *visit, p agentbin.Program) (*cargo, error) {
+	bin, err := binaryFor(v.node, v.facts, d.source, p)
 	if err != nil {
 		return nil, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c := d.cargos[bin.SHA256]
+	key := string(p) + " " + bin.SHA256
+	c := d.cargos[key]
 	if c == nil {
-		c = newCargo(bin)
-		d.cargos[bin.SHA256] = c
+		c = newCargo(p, bin)
+		d.cargos[key] = c
 	}
 	return c, nil
 }
 
 // badCopyError is a copy that did not arrive as it left.
-type badCopyError struct{ node, why string }
+type badCopyError struct{ node, what, why string }
 
 func (e *badCopyError) Error() string {
-	return fmt.Sprintf("node %s: the agent did not arrive whole: %s", e.node, e.why)
+	return fmt.Sprintf("node %s: %s did not arrive whole: %s", e.node, e.what, e.why)
 }
 
-// push sends the agent in the visit's session, in the way that its link's rate
+// push sends a program in the visit's session, in the way that its link's rate
 // calls for, and says how and how many bytes. measured, where given, is told that
 // rate.
-func (d *Depot) push(ctx context.Context, v *visit, c *cargo, agent string, w Watch, measured func(rate float64)) (way string, moved int64, err error) {
-	done, err := take(ctx, v.node, d.uploads, "get the agent")
+func (d *Depot) push(ctx context.Context, v *visit, c *cargo, to string, w Watch, measured func(rate float64)) (way string, moved int64, err error) {
+	done, err := take(ctx, v.node, d.uploads, "get "+c.program.Noun())
 	if err != nil {
 		return "", 0, err
 	}
@@ -216,7 +265,7 @@ func (d *Depot) push(ctx context.Context, v *visit, c *cargo, agent string, w Wa
 	defer cancel(nil)
 	yield := newWatchdog(uploadYield, done)
 	defer yield.stop()
-	stall := newWatchdog(uploadStall, func() { cancel(fmt.Errorf("the upload of the agent has not moved for %v", uploadStall)) })
+	stall := newWatchdog(uploadStall, func() { cancel(fmt.Errorf("the upload of %s has not moved for %v", c.program.Noun(), uploadStall)) })
 	defer stall.stop()
 	err = v.during(ctx, func() error {
 		// To load and to pack is the controller's own work: no link stalls meanwhile.
@@ -231,14 +280,15 @@ func (d *Depot) push(ctx context.Context, v *visit, c *cargo, agent string, w Wa
 		if err != nil {
 			return err
 		}
-		rate, err := d.measure(v, plain)
-		if err != nil {
+		if v.rate > 0 { // measured, for another program that came before this one
+			v.rate = max(v.rate, v.node.LinkRate())
+		} else if v.rate, err = d.measure(v, plain); err != nil {
 			return err
 		}
 		if measured != nil {
-			measured(rate)
+			measured(v.rate)
 		}
-		way = choose(rate, c.bin.OpenPacked != nil, v.has)
+		way = choose(v.rate, c.bin.OpenPacked != nil, v.tools)
 		text, err := ready(way)
 		if err != nil {
 			return err
@@ -254,18 +304,18 @@ func (d *Depot) push(ctx context.Context, v *visit, c *cargo, agent string, w Wa
 			}
 		}
 		if way == wayPlain {
-			err = v.sendFile(ctx, text, c.bin.SHA256, agent, note)
+			err = v.sendFile(ctx, c, text, to, note)
 		} else {
-			err = v.send(way, text, c.bin.SHA256, agent, note)
+			err = v.send(way, c, text, to, note)
 		}
 		if err != nil {
 			return err
 		}
 		done() // all is on its way: what is left is the node's own work
 		stall.stop()
-		limit := time.AfterFunc(placeLimit, func() { cancel(fmt.Errorf("the node did not check the agent within %v", placeLimit)) })
+		limit := time.AfterFunc(placeLimit, func() { cancel(fmt.Errorf("the node did not check %s within %v", c.program.Noun(), placeLimit)) })
 		defer limit.Stop()
-		return v.placed(c, agent)
+		return v.placed(c, to)
 	})
 	return way, moved, err
 }
@@ -299,8 +349,8 @@ func (v *visit) probe(text []byte) (float64, error) {
 }
 
 // offer says what is to come, and gives what the node adds to its go.
-func (v *visit) offer(agent, format string, args ...any) (string, error) {
-	if err := v.say(fmt.Sprintf(format, args...), agent, Controller()); err != nil {
+func (v *visit) offer(c *cargo, to, format string, args ...any) (string, error) {
+	if err := v.say(fmt.Sprintf(format, args...), to, Controller()); err != nil {
 		return "", v.ended(err)
 	}
 	line, err := v.line()
@@ -309,7 +359,7 @@ func (v *visit) offer(agent, format string, args ...any) (string, error) {
 	}
 	word, rest, _ := strings.Cut(line, " ")
 	if word != "go" {
-		return "", v.odd(fmt.Sprintf("it says %q instead of taking the agent", oneLine(line)))
+		return "", v.odd(fmt.Sprintf("it says %q instead of taking %s", oneLine(line), c.program.Noun()))
 	}
 	return rest, nil
 }
@@ -317,8 +367,8 @@ func (v *visit) offer(agent, format string, args ...any) (string, error) {
 // sendFile sends the bytes by SFTP into a file that the visit has made, and in the
 // session itself where there is no SFTP. Of a session's input OpenSSH's server takes
 // more at once than the node can swallow, which costs it more than all the rest.
-func (v *visit) sendFile(ctx context.Context, text []byte, sum, agent string, moved func(int64)) error {
-	temporary, err := v.offer(agent, "receive %s", sum)
+func (v *visit) sendFile(ctx context.Context, c *cargo, text []byte, to string, moved func(int64)) error {
+	temporary, err := v.offer(c, to, "receive %s", c.bin.SHA256)
 	if err != nil {
 		return err
 	}
@@ -328,7 +378,7 @@ func (v *visit) sendFile(ctx context.Context, text []byte, sum, agent string, mo
 		if err := v.say("drop"); err != nil {
 			return v.ended(err)
 		}
-		return v.send(wayPlain, text, sum, agent, moved)
+		return v.send(wayPlain, c, text, to, moved)
 	case nodes.KindOf(err) == nodes.LinkLost, ctx.Err() != nil:
 		return err
 	}
@@ -337,8 +387,8 @@ func (v *visit) sendFile(ctx context.Context, text []byte, sum, agent string, mo
 
 // send sends the bytes in the session. An error of writing is not told where the
 // node has said why it takes no more: placed reads that.
-func (v *visit) send(way string, text []byte, sum, agent string, moved func(int64)) error {
-	if _, err := v.offer(agent, "put %s %d %d %s", way, len(text)/blockSize, len(text)%blockSize, sum); err != nil {
+func (v *visit) send(way string, c *cargo, text []byte, to string, moved func(int64)) error {
+	if _, err := v.offer(c, to, "put %s %d %d %s", way, len(text)/blockSize, len(text)%blockSize, c.bin.SHA256); err != nil {
 		return err
 	}
 	for at := 0; at < len(text); {
@@ -356,37 +406,37 @@ func (v *visit) send(way string, text []byte, sum, agent string, moved func(int6
 }
 
 // placed reads what became of the bytes.
-func (v *visit) placed(c *cargo, agent string) error {
+func (v *visit) placed(c *cargo, at string) error {
 	line, err := v.line()
 	if err != nil {
-		return explain(v.node.Name(), "place the agent", err)
+		return explain(v.node.Name(), "place "+c.program.Noun(), err)
 	}
 	switch word, rest, _ := strings.Cut(line, " "); word {
 	case "placed":
 		return nil
 	case "full":
-		return &nodes.Error{Node: v.node.Name(), Kind: nodes.NoSpace, Err: fmt.Errorf("%s has %d bytes, and the disk is full", agent, c.bin.Size),
+		return &nodes.Error{Node: v.node.Name(), Kind: nodes.NoSpace, Err: fmt.Errorf("%s has %d bytes, and the disk is full", at, c.bin.Size),
 			Next: "free some space there, or set directory to another disk"}
 	case "unreached":
 		return &unfedError{why: "it is not reached from there", unreached: true}
 	case "bad":
-		return &badCopyError{v.node.Name(), fmt.Sprintf("its SHA-256 is %s there instead of %s", oneLine(rest), c.bin.SHA256)}
+		return &badCopyError{v.node.Name(), c.program.Noun(), fmt.Sprintf("its SHA-256 is %s there instead of %s", oneLine(rest), c.bin.SHA256)}
 	}
 	return v.odd(fmt.Sprintf("it says %q after the upload", oneLine(line)))
 }
 
 // copyOver is the way for nodes whose own tools do not do: SFTP, and a new visit.
-func (d *Depot) copyOver(ctx context.Context, v *visit, c *cargo, agent string, env map[string]string) (*visit, error) {
+func (d *Depot) copyOver(ctx context.Context, v *visit, c *cargo, to string) (*visit, error) {
 	_ = v.conn.Close()
-	done, err := take(ctx, v.node, d.uploads, "get the agent")
+	done, err := take(ctx, v.node, d.uploads, "get "+c.program.Noun())
 	if err != nil {
 		return v, err
 	}
 	defer done()
-	if err := upload(ctx, v.node, c.bin, agent); err != nil {
+	if err := upload(ctx, v.node, c.program, c.bin, to); err != nil {
 		return v, err
 	}
-	again, err := d.look(ctx, v.node, env)
+	again, err := d.look(ctx, v.node, v.env, v.programs)
 	if err != nil {
 		return v, err
 	}

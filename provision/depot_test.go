@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -85,6 +84,13 @@ func onServer(t *testing.T, o sshdtest.Options) (nodes.Target, string) {
 
 func openOptions() StartOptions { return options("", "") }
 
+// withPlatform are the options for a node that runs built-in components.
+func withPlatform() StartOptions {
+	o := openOptions()
+	o.Platform = true
+	return o
+}
+
 // say sends words to the agent and wants them back.
 func saidBack(t *testing.T, conn io.ReadWriteCloser, text string) {
 	t.Helper()
@@ -111,19 +117,19 @@ func TestOpen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		bin, _ := self("", 0)
-		if opened.Moved <= 0 || opened.Moved > bin.Size || opened.Way == "" || !opened.Begun || looked < 1 || opened.Facts.GOARCH == "" {
-			t.Errorf("moved %d of %d, %q, begun %v, %d CPUs", opened.Moved, bin.Size, opened.Way, opened.Begun, looked)
+		bin, _ := self(agentbin.Agent, "", 0)
+		if opened.Agent.Moved <= 0 || opened.Agent.Moved > bin.Size || opened.Agent.Way == "" || !opened.Begun || looked < 1 || opened.Facts.GOARCH == "" {
+			t.Errorf("moved %d of %d, %q, begun %v, %d CPUs", opened.Agent.Moved, bin.Size, opened.Agent.Way, opened.Begun, looked)
 		}
 		saidBack(t, opened.Conn, "hello")
 		_, err = depot.Open(deadline(t), n, openOptions(), Watch{})
 		is(t, err, nodes.InUse, "bela clean")
-		if err := Remove(deadline(t), n, RemoveOptions{KeepAgent: opened.Agent}); err != nil {
+		if err := Remove(deadline(t), n, RemoveOptions{Keep: []string{opened.Agent.Path}}); err != nil {
 			t.Fatal(err)
 		}
 		again, err := depot.Open(deadline(t), n, openOptions(), Watch{})
-		if err != nil || again.Moved != 0 || again.Way != "" || again.Agent != opened.Agent {
-			t.Fatalf("moved %d by %q to %s: %v", again.Moved, again.Way, again.Agent, err)
+		if err != nil || again.Agent.Moved != 0 || again.Agent.Way != "" || again.Agent.Path != opened.Agent.Path {
+			t.Fatalf("moved %d by %q to %s: %v", again.Agent.Moved, again.Agent.Way, again.Agent.Path, err)
 		}
 		saidBack(t, again.Conn, "hello again")
 		if err := Remove(deadline(t), n, RemoveOptions{}); err != nil {
@@ -131,6 +137,76 @@ func TestOpen(t *testing.T) {
 		}
 		clean(t, n, dir)
 	})
+}
+
+// A node gets the platform where it is asked for, later too, and one that is damaged
+// is replaced, not trusted for its name; a node that was not asked for has none.
+func TestBring(t *testing.T) {
+	onNode(t, func(t *testing.T, tg nodes.Target, dir string) {
+		n := dial(t, tg)
+		depot := NewDepot(self)
+		opened, err := depot.Open(deadline(t), n, openOptions(), Watch{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer opened.Conn.Close() //nolint:errcheck // it ends at any rate
+		platforms := func() []string {
+			found, err := filepath.Glob(filepath.Join(dir, "bin", "bela-platform-*"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return found
+		}
+		if found := platforms(); len(found) > 0 || opened.Platform.Path != "" {
+			t.Fatalf("the node has %v, which nobody asked for", found)
+		}
+		bring := func(what string, moves bool) string {
+			t.Helper()
+			b, err := depot.Bring(deadline(t), n, Watch{})
+			if err != nil || b.Moved > 0 != moves || b.Way != "" != moves || len(platforms()) != 1 || platforms()[0] != b.Path {
+				t.Fatalf("%s: moved %d by %q to %s, the node has %v: %v", what, b.Moved, b.Way, b.Path, platforms(), err)
+			}
+			bin, _ := self(agentbin.Platform, "", 0)
+			if sum, err := n.SHA256(deadline(t), b.Path); err != nil || sum != bin.SHA256 {
+				t.Fatalf("%s: SHA-256 %s: %v", what, sum, err)
+			}
+			return b.Path
+		}
+		file := bring("at first", true)
+		bring("again", false)
+		if err := os.Truncate(file, 1000); err != nil {
+			t.Fatal(err)
+		}
+		bring("damaged", true)
+		saidBack(t, opened.Conn, "the agent is not disturbed")
+		if err := os.Truncate(file, 1000); err != nil {
+			t.Fatal(err)
+		}
+		if err := Remove(deadline(t), n, RemoveOptions{Keep: []string{opened.Agent.Path, file}}); err != nil {
+			t.Fatal(err)
+		}
+		again, err := depot.Open(deadline(t), n, withPlatform(), Watch{})
+		if err != nil || again.Agent.Moved != 0 || again.Platform.Moved == 0 || again.Platform.Path != file {
+			t.Fatalf("a damaged one that was kept: %+v: %v", again, err)
+		}
+		_ = again.Conn.Close()
+		if err := Remove(deadline(t), n, RemoveOptions{}); err != nil {
+			t.Error(err)
+		}
+		clean(t, n, dir)
+	})
+}
+
+// A node with room for the agent and not for the platform says so before anything
+// goes there.
+func TestRoomForThePlatform(t *testing.T) {
+	n := &nodes.Node{}
+	bin, _ := self(agentbin.Agent, "", 0)
+	f := nodes.Facts{OS: "Linux", GOARCH: "amd64", DiskFree: spaceForRun + bin.Size}
+	if err := fit(n, f, self, agentbin.Agent); err != nil {
+		t.Errorf("room for the agent: %v", err)
+	}
+	is(t, fit(n, f, self, agentbin.Agent, agentbin.Platform), nodes.NoSpace, "MiB left")
 }
 
 // measuredAs is a depot to which every link has the same rate, in bytes a second,
@@ -145,8 +221,18 @@ func measuredAs(rate float64) *Depot {
 	return d
 }
 
-// What the depot says that it moved is what the network saw; on a slow link the
-// agent goes compressed.
+// backwards counts how often notes of progress begin anew: once for the second program.
+func backwards(notes []int64) (count int) {
+	for i := range notes {
+		if i > 0 && notes[i] < notes[i-1] {
+			count++
+		}
+	}
+	return count
+}
+
+// What the depot says that it moved is what the network saw; on a slow link both
+// programs go compressed; and where both are there, no byte of either goes again.
 func TestOpenMovesNothingTwice(t *testing.T) {
 	for _, row := range []struct {
 		name     string
@@ -160,31 +246,32 @@ func TestOpenMovesNothingTwice(t *testing.T) {
 			sent := counted(t, &tg, row.rate)
 			n := dial(t, tg)
 			depot := measuredAs(row.measured)
-			bin, _ := self("", 0)
+			bin, _ := self(agentbin.Agent, "", 0)
 			var notes []int64
-			opened, err := depot.Open(deadline(t), n, openOptions(), Watch{Pushing: func(done, all int64) { notes = append(notes, done) }})
+			opened, err := depot.Open(deadline(t), n, withPlatform(), Watch{Pushing: func(done, all int64) { notes = append(notes, done) }})
 			if err != nil {
 				t.Fatal(err)
 			}
 			_ = opened.Conn.Close()
 			over := sent.Load()
-			if opened.Way != row.way || over < opened.Moved || over > opened.Moved+opened.Moved/20+512<<10 {
-				t.Errorf("%s: said to have moved %d of %d, the network saw %d", opened.Way, opened.Moved, bin.Size, over)
+			moved := opened.Agent.Moved + opened.Platform.Moved
+			if opened.Agent.Way != row.way || opened.Platform.Way != row.way || over < moved || over > moved+moved/20+512<<10 {
+				t.Errorf("%s, %s: said to have moved %d of twice %d, the network saw %d", opened.Agent.Way, opened.Platform.Way, moved, bin.Size, over)
 			}
-			if row.way == wayGzip && (opened.Moved > bin.Size*2/3 || len(notes) == 0 || !slices.IsSorted(notes)) {
-				t.Errorf("%d of %d bytes, progress %v", opened.Moved, bin.Size, notes)
+			if row.way == wayGzip && (moved > bin.Size*4/3 || len(notes) == 0 || backwards(notes) > 1) {
+				t.Errorf("%d of %d bytes, progress %v", opened.Agent.Moved, bin.Size, notes)
 			}
-			if err := Remove(deadline(t), n, RemoveOptions{KeepAgent: opened.Agent}); err != nil {
+			if err := Remove(deadline(t), n, RemoveOptions{Keep: []string{opened.Agent.Path, opened.Platform.Path}}); err != nil {
 				t.Fatal(err)
 			}
 			sent.Store(0)
-			again, err := depot.Open(deadline(t), n, openOptions(), Watch{})
+			again, err := depot.Open(deadline(t), n, withPlatform(), Watch{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			_ = again.Conn.Close()
-			if over := sent.Load(); again.Moved != 0 || over > 64<<10 {
-				t.Errorf("moved %d again, the network saw %d", again.Moved, over)
+			if over := sent.Load(); again.Agent.Moved != 0 || again.Platform.Moved != 0 || again.Platform.Path != opened.Platform.Path || over > 64<<10 {
+				t.Errorf("moved %d and %d again, the network saw %d", again.Agent.Moved, again.Platform.Moved, over)
 			}
 			if err := Remove(deadline(t), n, RemoveOptions{}); err != nil {
 				t.Error(err)
@@ -237,8 +324,8 @@ func TestOpenAfterBadCopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	saidBack(t, opened.Conn, "hello")
-	if opened.Way != "sftp" || !strings.Contains(note, "SHA-256") || !strings.Contains(note, "SFTP") {
-		t.Errorf("by %s: %q", opened.Way, note)
+	if opened.Agent.Way != "sftp" || !strings.Contains(note, "SHA-256") || !strings.Contains(note, "SFTP") {
+		t.Errorf("by %s: %q", opened.Agent.Way, note)
 	}
 	if err := Remove(deadline(t), n, RemoveOptions{}); err != nil {
 		t.Error(err)
@@ -257,8 +344,8 @@ func TestOpenWithoutSFTP(t *testing.T) {
 		t.Fatal(err)
 	}
 	saidBack(t, opened.Conn, "hello")
-	if opened.Way != wayPlain {
-		t.Errorf("by %s", opened.Way)
+	if opened.Agent.Way != wayPlain {
+		t.Errorf("by %s", opened.Agent.Way)
 	}
 	if err := Remove(deadline(t), n, RemoveOptions{}); err != nil {
 		t.Error(err)
@@ -275,7 +362,7 @@ func TestOpenUnfit(t *testing.T) {
 	}
 	tg, dir := onServer(t, sshdtest.Options{})
 	n := dial(t, tg)
-	depot := NewDepot(func(string, int) (agentbin.Binary, error) { return agentbin.FromFile(file) })
+	depot := NewDepot(func(agentbin.Program, string, int) (agentbin.Binary, error) { return agentbin.FromFile(file) })
 	opened, err := depot.Open(deadline(t), n, openOptions(), Watch{})
 	is(t, err, nodes.Unsupported, "does not run there")
 	if !opened.Begun || opened.Conn != nil {
@@ -306,7 +393,7 @@ func TestOpenFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	depot := NewDepot(self)
-	c, err := depot.cargo(n, v.facts)
+	c, err := depot.cargo(v, agentbin.Agent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -351,19 +438,19 @@ func TestCargo(t *testing.T) {
 		opens++
 		return io.NopCloser(strings.NewReader("abc")), nil
 	}}
-	c := newCargo(bin)
+	c := newCargo(agentbin.Agent, bin)
 	if _, err := c.load(); err == nil || !strings.Contains(err.Error(), "instead of") {
 		t.Errorf("a damaged agent: %v", err)
 	}
 	bin.SHA256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-	c = newCargo(bin)
+	c = newCargo(agentbin.Agent, bin)
 	opens = 0
 	one, err := c.load()
 	two, _ := c.load()
 	if err != nil || opens != 1 || &one[0] != &two[0] {
 		t.Errorf("opened %d times: %v", opens, err)
 	}
-	if _, err := newCargo(agentbin.Binary{Open: func() (io.ReadCloser, error) { return nil, errors.New("gone") }}).zip(); err == nil {
+	if _, err := newCargo(agentbin.Agent, agentbin.Binary{Open: func() (io.ReadCloser, error) { return nil, errors.New("gone") }}).zip(); err == nil {
 		t.Error("an agent that cannot be read was packed")
 	}
 }

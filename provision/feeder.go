@@ -16,12 +16,13 @@ import (
 // feedLimit is how long a node feeds others at most.
 const feedLimit = 5 * time.Minute
 
-// feeder is a node that has the agent and gives it to others. It begins when the
-// first one comes.
+// feeder is a node that has a program, and whose agent gives it to others. It begins
+// when the first one comes.
 type feeder struct {
 	node  *nodes.Node
-	agent string
-	given int // places taken; held by the swarm
+	agent string // its path
+	file  string // what it gives
+	given int    // places taken; held by the swarm
 
 	mu     sync.Mutex
 	begun  bool
@@ -31,7 +32,9 @@ type feeder struct {
 	err    error // it does not listen
 }
 
-func newFeeder(n *nodes.Node, agent string) *feeder { return &feeder{node: n, agent: agent} }
+func newFeeder(n *nodes.Node, agent, file string) *feeder {
+	return &feeder{node: n, agent: agent, file: file}
+}
 
 // open gives a token for one fetch, and makes sure that the node listens.
 func (f *feeder) open(ctx context.Context) (token string, err error) {
@@ -45,7 +48,7 @@ func (f *feeder) open(ctx context.Context) (token string, err error) {
 		return "", f.err
 	}
 	if len(f.tokens) == 0 {
-		return "", errors.New("it gives the agent to no more")
+		return "", errors.New("it feeds no more nodes")
 	}
 	token, f.tokens = f.tokens[0], f.tokens[1:]
 	return token, nil
@@ -61,8 +64,11 @@ func (f *feeder) begin(ctx context.Context) error {
 	limit := defaultStartTimeout
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it does not listen within %v", limit))
 	defer cancel()
-	conn, err := f.node.Stream(ctx, nodes.Command{Name: "give the agent to other nodes",
-		Args: []string{f.agent, "feed", "-address", f.node.Address(), "-tokens", fmt.Sprint(feedEach), "-limit", feedLimit.String()}})
+	args := []string{f.agent, "feed", "-address", f.node.Address(), "-tokens", fmt.Sprint(feedEach), "-limit", feedLimit.String()}
+	if f.file != f.agent {
+		args = append(args, "-file", f.file)
+	}
+	conn, err := f.node.Stream(ctx, nodes.Command{Name: "feed other nodes", Args: args})
 	if err != nil {
 		return err
 	}

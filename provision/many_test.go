@@ -144,8 +144,8 @@ func TestOpenTruncated(t *testing.T) {
 		}
 		again := dial(t, tg)
 		opened, err = depot.Open(deadline(t), again, openOptions(), Watch{})
-		if err != nil || opened.Moved == 0 {
-			t.Fatalf("moved %d: %v", opened.Moved, err)
+		if err != nil || opened.Agent.Moved == 0 {
+			t.Fatalf("moved %d: %v", opened.Agent.Moved, err)
 		}
 		saidBack(t, opened.Conn, "hello")
 		if err := Remove(deadline(t), again, RemoveOptions{}); err != nil {

@@ -1,11 +1,13 @@
 // Package provision makes a node ready for a run and clean again: it checks the
-// node, pushes the agent, starts it so that it outlives the connection, reaches
-// it, stops it, and removes all that bela put there.
+// node, pushes the agent, and the built-in platform where that is needed, starts
+// the agent so that it outlives the connection, reaches it, stops it, and removes
+// all that bela put there.
 //
 // Everything lies under one directory on the node, and MANIFEST in it records
 // what, when and by whom:
 //
 //	bin/bela-agent-<16 hex digits of its SHA-256>
+//	bin/bela-platform-<16 hex digits of its SHA-256>, where built-in components run
 //	run/     agent.sock, agent.pid, agent.log
 //	cells/   what the agent and the components write
 //	artifacts/  files that components need, by their SHA-256
@@ -35,8 +37,8 @@ import (
 //go:embed scripts/*.sh
 var scripts embed.FS
 
-// Source gives the agent for Linux on an architecture, as agentbin.For does.
-type Source func(goarch string, goarm int) (agentbin.Binary, error)
+// Source gives a program for Linux on an architecture, as agentbin.For does.
+type Source func(program agentbin.Program, goarch string, goarm int) (agentbin.Binary, error)
 
 // Exit statuses of the scripts that stand for something.
 const (
@@ -141,17 +143,19 @@ func Check(ctx context.Context, n *nodes.Node, f nodes.Facts, source Source) err
 	if f.OS == "Linux" {
 		_, found = script(ctx, n, "check bela's directory", "check.sh")
 	}
-	return errors.Join(fit(n, f, source), found)
+	return errors.Join(fit(n, f, source, agentbin.Agent), found)
 }
 
-// fit says whether a machine with these facts can take an agent.
-func fit(n *nodes.Node, f nodes.Facts, source Source) error {
+// fit says whether a machine with these facts can take the programs, of which there
+// is one.
+func fit(n *nodes.Node, f nodes.Facts, source Source, programs ...agentbin.Program) error {
 	var errs []error
 	fail := func(kind nodes.Kind, next, format string, args ...any) {
 		errs = append(errs, &nodes.Error{Node: n.Name(), Kind: kind, Err: fmt.Errorf(format, args...), Next: next})
 	}
 	need := int64(spaceForRun)
-	switch bin, err := source(f.GOARCH, f.GOARM); {
+	size, err := sizes(f, source, programs)
+	switch {
 	case f.OS != "Linux":
 		fail(nodes.NotLinux, "bela runs on Linux nodes only", "it runs %q", f.OS)
 	case f.GOARCH == "":
@@ -159,7 +163,7 @@ func fit(n *nodes.Node, f nodes.Facts, source Source) error {
 	case err != nil:
 		fail(nodes.Unsupported, "", "%w", err)
 	default:
-		need += bin.Size
+		need += size
 	}
 	if f.DiskFree < need {
 		fail(nodes.NoSpace, "free some space there, or set directory in the ssh block to another disk",
@@ -168,10 +172,22 @@ func fit(n *nodes.Node, f nodes.Facts, source Source) error {
 	return errors.Join(errs...)
 }
 
+// sizes adds up what programs take on a machine's disk, in bytes.
+func sizes(f nodes.Facts, source Source, programs []agentbin.Program) (sum int64, err error) {
+	for _, p := range programs {
+		bin, err := source(p, f.GOARCH, f.GOARM)
+		if err != nil {
+			return 0, err
+		}
+		sum += bin.Size
+	}
+	return sum, nil
+}
+
 // Push puts the agent on the node and returns its path there. It copies
 // nothing where the same is there already.
 func Push(ctx context.Context, n *nodes.Node, f nodes.Facts, source Source) (pushed bool, agent string, err error) {
-	bin, err := agentFor(n, f, source)
+	bin, err := binaryFor(n, f, source, agentbin.Agent)
 	if err != nil {
 		return false, "", err
 	}
@@ -186,7 +202,7 @@ func Push(ctx context.Context, n *nodes.Node, f nodes.Facts, source Source) (pus
 	if _, err := script(ctx, n, "make bela's directory", "prepare.sh", Controller(), "file", agent); err != nil {
 		return false, "", err
 	}
-	if err := upload(ctx, n, bin, agent); err != nil {
+	if err := upload(ctx, n, agentbin.Agent, bin, agent); err != nil {
 		return false, "", err
 	}
 	if _, err := n.Run(ctx, nodes.Command{Name: "run the agent", Args: []string{agent, "version"}}); err != nil {
@@ -194,25 +210,25 @@ func Push(ctx context.Context, n *nodes.Node, f nodes.Facts, source Source) (pus
 			return false, "", err
 		}
 		return false, "", &nodes.Error{Node: n.Name(), Kind: nodes.Unsupported, Err: fmt.Errorf("the agent for %s does not run there: %w",
-			agentbin.Platform(f.GOARCH, f.GOARM), err), Next: "check the node's architecture, and that its disk is not mounted noexec"}
+			agentbin.Machine(f.GOARCH, f.GOARM), err), Next: "check the node's architecture, and that its disk is not mounted noexec"}
 	}
 	return true, agent, nil
 }
 
-func upload(ctx context.Context, n *nodes.Node, bin agentbin.Binary, agent string) error {
+func upload(ctx context.Context, n *nodes.Node, p agentbin.Program, bin agentbin.Binary, to string) error {
 	r, err := bin.Open()
 	if err != nil {
 		return &nodes.Error{Node: n.Name(), Kind: nodes.BadConfig, Err: err}
 	}
 	defer r.Close() //nolint:errcheck // only read
-	sum, err := n.Upload(ctx, agent, 0o700, bin.Size, r)
+	sum, err := n.Upload(ctx, to, 0o700, bin.Size, r)
 	if err != nil {
 		return err
 	}
 	if sum != bin.SHA256 {
 		return errors.Join(&nodes.Error{Node: n.Name(), Kind: nodes.BadConfig,
-			Err:  fmt.Errorf("the agent that this controller carries has SHA-256 %s instead of %s", sum, bin.SHA256),
-			Next: "run make build"}, n.RemoveAll(ctx, agent))
+			Err:  fmt.Errorf("%s that this controller carries has SHA-256 %s instead of %s", p.Noun(), sum, bin.SHA256),
+			Next: "run make build"}, n.RemoveAll(ctx, to))
 	}
 	return nil
 }
@@ -233,7 +249,9 @@ func Controller() string {
 // StartOptions say how to start an agent.
 type StartOptions struct {
 	Agent string // its path on the node, as Push gave it
-	Run   string // the run's id; the agent serves no other
+	// Platform has Open bring the built-in platform too. Start does not look at it.
+	Platform bool
+	Run      string // the run's id; the agent serves no other
 	// Lease is how long the agent goes on without hearing from a controller;
 	// Keep is how long it then holds its results before it removes itself.
 	Lease, Keep time.Duration
@@ -305,9 +323,9 @@ func stop(ctx context.Context, n *nodes.Node, agent, leftovers time.Duration) er
 
 // RemoveOptions say what Remove leaves.
 type RemoveOptions struct {
-	// KeepAgent is the path of an agent that stays, with the record of it, so
-	// that the next Push finds it; empty keeps nothing.
-	KeepAgent string
+	// Keep are the paths of programs that stay, with the record of them, so that
+	// the next Open finds them; without any nothing stays.
+	Keep []string
 }
 
 // Remove stops the agent and removes all that bela put on the node. Files in
@@ -317,7 +335,7 @@ func Remove(ctx context.Context, n *nodes.Node, o RemoveOptions) error {
 	if err := Stop(ctx, n); err != nil {
 		return err
 	}
-	_, err := script(ctx, n, "remove bela's directory", "remove.sh", o.KeepAgent)
+	_, err := script(ctx, n, "remove bela's directory", "remove.sh", o.Keep...)
 	return err
 }
 

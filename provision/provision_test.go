@@ -133,7 +133,7 @@ func attach(dir string) int {
 }
 
 // self is the test binary as an agent for every architecture.
-func self(string, int) (agentbin.Binary, error) {
+func self(agentbin.Program, string, int) (agentbin.Binary, error) {
 	path, err := os.Executable()
 	if err != nil {
 		return agentbin.Binary{}, err
@@ -349,7 +349,7 @@ func TestRemoveKeepsAgent(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if err := Remove(deadline(t), n, RemoveOptions{KeepAgent: agent}); err != nil {
+			if err := Remove(deadline(t), n, RemoveOptions{Keep: []string{agent}}); err != nil {
 				t.Fatal(err)
 			}
 			left, err := Leftovers(deadline(t), n)
@@ -550,8 +550,8 @@ func TestCheckFindsAll(t *testing.T) {
 	onNode(t, func(t *testing.T, tg nodes.Target, _ string) {
 		n := dial(t, tg)
 		good := facts(t, n)
-		none := func(goarch string, goarm int) (agentbin.Binary, error) {
-			return agentbin.Binary{}, errors.New("this controller was built without the agent for " + agentbin.Platform(goarch, goarm))
+		none := func(p agentbin.Program, goarch string, goarm int) (agentbin.Binary, error) {
+			return agentbin.Binary{}, errors.New("this controller was built without the agent for " + agentbin.Machine(goarch, goarm))
 		}
 		rows := []struct {
 			name   string
@@ -630,8 +630,8 @@ func TestPushThatFails(t *testing.T) {
 	onNode(t, func(t *testing.T, tg nodes.Target, dir string) {
 		n := dial(t, tg)
 		f := facts(t, n)
-		damaged := func(goarch string, goarm int) (agentbin.Binary, error) {
-			b, err := self(goarch, goarm)
+		damaged := func(p agentbin.Program, goarch string, goarm int) (agentbin.Binary, error) {
+			b, err := self(p, goarch, goarm)
 			b.SHA256 = strings.Repeat("0", 64)
 			return b, err
 		}
@@ -641,8 +641,8 @@ func TestPushThatFails(t *testing.T) {
 			t.Errorf("bin has %v: %v", entries, err)
 		}
 		ctx, cancel := context.WithCancel(deadline(t))
-		hang := func(goarch string, goarm int) (agentbin.Binary, error) {
-			b, err := self(goarch, goarm)
+		hang := func(p agentbin.Program, goarch string, goarm int) (agentbin.Binary, error) {
+			b, err := self(p, goarch, goarm)
 			open := b.Open
 			b.Open = func() (io.ReadCloser, error) { cancel(); return open() }
 			return b, err

@@ -22,25 +22,30 @@ func Running(ctx context.Context, n *nodes.Node) (agent string, err error) {
 
 // AgentPath is where Open and Push put the agent on a node with these facts.
 func AgentPath(ctx context.Context, n *nodes.Node, f nodes.Facts, source Source) (string, error) {
-	bin, err := agentFor(n, f, source)
+	bin, err := binaryFor(n, f, source, agentbin.Agent)
 	if err != nil {
 		return "", err
 	}
+	return pathOf(ctx, n, agentbin.Agent, bin)
+}
+
+// pathOf is where a program lies on a node.
+func pathOf(ctx context.Context, n *nodes.Node, p agentbin.Program, bin agentbin.Binary) (string, error) {
 	dir, err := n.Directory(ctx)
 	if err != nil {
 		return "", err
 	}
-	return path.Join(dir, "bin", "bela-agent-"+bin.SHA256[:16]), nil
+	return path.Join(dir, "bin", string(p)+"-"+bin.SHA256[:16]), nil
 }
 
-// agentFor gives the agent for a machine.
-func agentFor(n *nodes.Node, f nodes.Facts, source Source) (agentbin.Binary, error) {
-	bin, err := source(f.GOARCH, f.GOARM)
+// binaryFor gives a program for a machine.
+func binaryFor(n *nodes.Node, f nodes.Facts, source Source, p agentbin.Program) (agentbin.Binary, error) {
+	bin, err := source(p, f.GOARCH, f.GOARM)
 	if err != nil {
 		return bin, &nodes.Error{Node: n.Name(), Kind: nodes.Unsupported, Err: err}
 	}
 	if len(bin.SHA256) != 64 {
-		return bin, &nodes.Error{Node: n.Name(), Kind: nodes.BadConfig, Err: fmt.Errorf("the agent's hash %q is no SHA-256", bin.SHA256)}
+		return bin, &nodes.Error{Node: n.Name(), Kind: nodes.BadConfig, Err: fmt.Errorf("%s: its hash %q is no SHA-256", p.Noun(), bin.SHA256)}
 	}
 	return bin, nil
 }

@@ -9,31 +9,32 @@ import (
 	"time"
 
 	"bela/nodes"
+	"bela/provision/agentbin"
 )
 
 // When nodes behind one gateway feed each other.
 const (
 	// slowGateway is the rate, in bytes a second, below which a gateway is worth
-	// sparing: an agent takes some two seconds through it then.
+	// sparing: a compressed agent takes a second through it then.
 	slowGateway = 4 << 20
-	// minSwarm is how many nodes must want the agent for it to be worth it, and
+	// minSwarm is how many nodes must want a program for it to be worth it, and
 	// gather is how long the first ones wait for the others.
 	minSwarm = 3
 	gather   = 2 * time.Second
 	// feedEach is how many nodes one feeds: they go on feeding others, so that the
-	// agent spreads as a tree.
+	// program spreads as a tree.
 	feedEach = 3
 	// maxUnreached is how many nodes must not reach another one, while none does,
 	// for it to be tried no more.
 	maxUnreached = 2
 )
 
-// swarm is the nodes behind one gateway that get the same agent. The first gets it
+// swarm is the nodes behind one gateway that get the same program. The first gets it
 // through the gateway. Where that is slow the others get it from those that have it.
 type swarm struct {
 	mu        sync.Mutex
 	changed   chan struct{} // closed and made anew when one of those below changes
-	members   int           // that came for the agent
+	members   int           // that came for the program
 	leader    string        // the node that gets it through the gateway; empty for none
 	known     bool          // the gateway's rate has been measured
 	direct    bool          // the gateway is fast, or the nodes do not reach each other
@@ -43,7 +44,7 @@ type swarm struct {
 	feeders   []*feeder // the nodes that have it
 }
 
-// swarmOf is the swarm that a node belongs to; nil where it gets the agent by itself.
+// swarmOf is the swarm that a node belongs to; nil where it gets the program by itself.
 func (d *Depot) swarmOf(v *visit, c *cargo) *swarm {
 	gateway := v.node.Gateway()
 	if gateway == "" {
@@ -51,7 +52,7 @@ func (d *Depot) swarmOf(v *visit, c *cargo) *swarm {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	key := c.bin.SHA256 + " " + gateway
+	key := string(c.program) + " " + c.bin.SHA256 + " " + gateway
 	s := d.swarms[key]
 	if s == nil {
 		s = &swarm{changed: make(chan struct{})}
@@ -85,26 +86,30 @@ func (s *swarm) change(f func()) {
 	s.changed = make(chan struct{})
 }
 
-// bring gets the agent to a node: from another one behind the same slow gateway,
+// bring gets a program to a node: from another one behind the same slow gateway,
 // or through it.
-func (d *Depot) bring(ctx context.Context, v *visit, c *cargo, agent string, w Watch) (way string, moved int64, err error) {
+func (d *Depot) bring(ctx context.Context, v *visit, c *cargo, to string, w Watch) (way string, moved int64, err error) {
 	s := d.swarmOf(v, c)
 	if s == nil {
-		return d.push(ctx, v, c, agent, w, nil)
+		return d.push(ctx, v, c, to, w, nil)
 	}
 	say := func(format string, args ...any) {
 		if w.Feeding != nil {
 			w.Feeding(fmt.Sprintf(format, args...))
 		}
 	}
-	lead, from, err := s.turn(ctx, v, say)
+	agent, err := AgentPath(ctx, v.node, v.facts, d.source) // which feeds
+	if err != nil {
+		return "", 0, err
+	}
+	lead, from, err := s.turn(ctx, v, c.program, say)
 	if err != nil {
 		return "", 0, err
 	}
 	if from != nil {
 		say("from %s", from.node.Name())
-		if err = d.fetch(ctx, v, c, agent, from); err == nil {
-			s.change(func() { s.fetching--; s.reached = true; s.feeders = append(s.feeders, newFeeder(v.node, agent)) })
+		if err = d.fetch(ctx, v, c, to, from); err == nil {
+			s.change(func() { s.fetching--; s.reached = true; s.feeders = append(s.feeders, newFeeder(v.node, agent, to)) })
 			return wayFed, 0, nil
 		}
 		unfed, ok := errors.AsType[*unfedError](err)
@@ -114,7 +119,7 @@ func (d *Depot) bring(ctx context.Context, v *visit, c *cargo, agent string, w W
 		}
 		say("not from %s: %s; through the gateway instead", from.node.Name(), unfed.why)
 	}
-	way, moved, err = d.push(ctx, v, c, agent, w, func(rate float64) {
+	way, moved, err = d.push(ctx, v, c, to, w, func(rate float64) {
 		if lead {
 			s.change(func() { s.known = true; s.direct = s.direct || rate >= d.slow })
 		}
@@ -124,7 +129,7 @@ func (d *Depot) bring(ctx context.Context, v *visit, c *cargo, agent string, w W
 			s.leader = ""
 		}
 		if err == nil && !s.direct {
-			s.feeders = append(s.feeders, newFeeder(v.node, agent))
+			s.feeders = append(s.feeders, newFeeder(v.node, agent, to))
 		}
 	})
 	return way, moved, err
@@ -150,9 +155,9 @@ func (s *swarm) note(unfed *unfedError, from *feeder) {
 	go from.close()
 }
 
-// turn waits until it is clear how a node gets the agent: from another one, or
+// turn waits until it is clear how a node gets the program: from another one, or
 // through the gateway, and then perhaps as the one that all others wait for.
-func (s *swarm) turn(ctx context.Context, v *visit, say func(string, ...any)) (lead bool, from *feeder, err error) {
+func (s *swarm) turn(ctx context.Context, v *visit, p agentbin.Program, say func(string, ...any)) (lead bool, from *feeder, err error) {
 	s.change(func() { s.members++ })
 	var alone <-chan time.Time
 	told := ""
@@ -163,7 +168,7 @@ func (s *swarm) turn(ctx context.Context, v *visit, say func(string, ...any)) (l
 			s.mu.Unlock()
 			return false, nil, nil
 		}
-		fetches := slices.Contains(v.has, "fetch")
+		fetches := slices.Contains(v.tools, "fetch")
 		if from = s.pick(); from != nil && fetches {
 			from.given++
 			s.fetching++
@@ -193,7 +198,7 @@ func (s *swarm) turn(ctx context.Context, v *visit, say func(string, ...any)) (l
 		case <-alone:
 			return false, nil, nil
 		case <-ctx.Done():
-			return false, nil, &nodes.Error{Node: v.node.Name(), Kind: nodes.Canceled, Err: fmt.Errorf("waiting for the agent to reach %s: %w", waitFor, context.Cause(ctx))}
+			return false, nil, &nodes.Error{Node: v.node.Name(), Kind: nodes.Canceled, Err: fmt.Errorf("waiting for %s to reach %s: %w", p.Noun(), waitFor, context.Cause(ctx))}
 		}
 	}
 }
@@ -210,7 +215,7 @@ func (s *swarm) pick() *feeder {
 	return best
 }
 
-// unfedError says why a node did not get the agent from another one; it can still
+// unfedError says why a node did not get a program from another one; it can still
 // get it through the gateway.
 type unfedError struct {
 	why       string
@@ -219,23 +224,23 @@ type unfedError struct {
 
 func (e *unfedError) Error() string { return e.why }
 
-// fetchLimit is how long a node may take to get the agent from another one.
+// fetchLimit is how long a node may take to get a program from another one.
 const fetchLimit = 2 * time.Minute
 
-// fetch lets a node get the agent from another one, and checks its hash there.
-func (d *Depot) fetch(ctx context.Context, v *visit, c *cargo, agent string, from *feeder) error {
+// fetch lets a node get a program from another one, and checks its hash there.
+func (d *Depot) fetch(ctx context.Context, v *visit, c *cargo, to string, from *feeder) error {
 	token, err := from.open(ctx)
 	if err != nil {
 		return &unfedError{why: err.Error()}
 	}
 	limit := fetchLimit + placeLimit
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("getting the agent from %s took longer than %v", from.node.Name(), limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("getting %s from %s took longer than %v", c.program.Noun(), from.node.Name(), limit))
 	defer cancel()
 	return v.during(ctx, func() error {
-		if err := v.say(fmt.Sprintf("fetch %s %d %d %s", from.node.Address(), from.port, int(fetchLimit.Seconds()), c.bin.SHA256), agent, Controller(), token); err != nil {
+		if err := v.say(fmt.Sprintf("fetch %s %d %d %s", from.node.Address(), from.port, int(fetchLimit.Seconds()), c.bin.SHA256), to, Controller(), token); err != nil {
 			return v.ended(err)
 		}
-		err := v.placed(c, agent)
+		err := v.placed(c, to)
 		if bad, ok := errors.AsType[*badCopyError](err); ok {
 			return &unfedError{why: bad.why}
 		}

@@ -18,6 +18,7 @@ import (
 	"bela/nodes"
 	"bela/nodes/netns"
 	"bela/nodes/netns/bedtest"
+	"bela/provision/agentbin"
 )
 
 // feeds is the test's agent that gives itself to others, or something else where
@@ -25,10 +26,11 @@ import (
 func feeds() int {
 	self, err := os.Executable()
 	if err == nil {
+		args := os.Args[2:]
 		if _, no := os.Stat("corrupt-feed"); no == nil {
-			self = "corrupt-feed"
+			args = append(args, "-file", "corrupt-feed")
 		}
-		err = feed.Main(context.Background(), os.Args[2:], os.Stdin, os.Stdout, self)
+		err = feed.Main(context.Background(), args, os.Stdin, os.Stdout, self)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -43,11 +45,11 @@ func behindGateway(t *testing.T, count int) *netns.Bed {
 }
 
 // openAll opens every node of a bed side by side, checks that each has the right
-// agent that answers, and gives what was told and what each open says of itself.
+// agent, and platform, and gives what was told and what each open says of itself.
 func openAll(t *testing.T, bed *netns.Bed, depot *Depot) (opened []Opened, told []string) {
 	t.Helper()
 	pool := nodes.NewPool()
-	bin, _ := self("", 0)
+	bin, _ := self(agentbin.Agent, "", 0)
 	opened = make([]Opened, len(bed.Nodes()))
 	var mu sync.Mutex
 	index := make([]int, len(opened))
@@ -66,12 +68,15 @@ func openAll(t *testing.T, bed *netns.Bed, depot *Depot) (opened []Opened, told 
 			defer mu.Unlock()
 			told = append(told, n.Name()+": "+text)
 		}
-		if opened[i], err = depot.Open(ctx, n, openOptions(), Watch{Feeding: note, Note: note}); err != nil {
+		if opened[i], err = depot.Open(ctx, n, withPlatform(), Watch{Feeding: note, Note: note}); err != nil {
 			return err
 		}
-		sum, err := n.SHA256(ctx, opened[i].Agent)
-		if err == nil && sum != bin.SHA256 {
-			err = fmt.Errorf("node %s: the agent has SHA-256 %s", n.Name(), sum)
+		for _, b := range []Brought{opened[i].Agent, opened[i].Platform} {
+			sum, wrong := n.SHA256(ctx, b.Path)
+			if wrong == nil && sum != bin.SHA256 {
+				wrong = fmt.Errorf("node %s: %s has SHA-256 %s", n.Name(), b.Path, sum)
+			}
+			err = errors.Join(err, wrong)
 		}
 		return errors.Join(err, opened[i].Conn.Close())
 	})
@@ -98,12 +103,13 @@ func openAll(t *testing.T, bed *netns.Bed, depot *Depot) (opened []Opened, told 
 func ways(opened []Opened) map[string]int {
 	got := map[string]int{}
 	for _, o := range opened {
-		got[o.Way]++
+		got[o.Agent.Way]++
+		got[o.Platform.Way]++
 	}
 	return got
 }
 
-// Through a slow gateway the agent goes once, whatever the number of nodes behind
+// Through a slow gateway each program goes once, whatever the number of nodes behind
 // it: what the gateway's network saw says so.
 func TestSwarm(t *testing.T) {
 	t.Parallel()
@@ -116,13 +122,13 @@ func TestSwarm(t *testing.T) {
 	through := received(t, bed) - before
 	var moved int64
 	for _, o := range opened {
-		moved += o.Moved
+		moved += o.Agent.Moved + o.Platform.Moved
 	}
-	if got := ways(opened); got[wayFed] != 5 {
-		t.Errorf("%v, want five fed\n%s", got, strings.Join(told, "\n"))
+	if got := ways(opened); got[wayFed] != 10 {
+		t.Errorf("%v, want five fed with both programs\n%s", got, strings.Join(told, "\n"))
 	}
 	if one := moved; one == 0 || through < one || through > one+one/4+1<<20 {
-		t.Errorf("%d bytes went through the gateway, one copy has %d", through, one)
+		t.Errorf("%d bytes went through the gateway, one copy of both has %d", through, one)
 	}
 	if all := strings.Join(told, "\n"); !strings.Contains(all, "waits until worker-") || !strings.Contains(all, "from worker-") {
 		t.Errorf("told only:\n%s", all)
@@ -195,7 +201,7 @@ func TestSwarmFastGateway(t *testing.T) {
 		return probe(v, text)
 	}
 	opened, told := openAll(t, behindGateway(t, 3), depot)
-	if got := ways(opened); got[wayFed] > 0 || pushed.Load() != 3 {
+	if got := ways(opened); got[wayFed] > 0 || pushed.Load() != 3 { // the platform goes by what the agent showed
 		t.Errorf("%v, %d pushed:\n%s", got, pushed.Load(), strings.Join(told, "\n"))
 	}
 }
@@ -215,13 +221,13 @@ func TestSwarmTurn(t *testing.T) {
 		{name: "the first goes ahead", has: "fetch", lead: true},
 		{name: "one of two waits a moment for more", has: "fetch", swarm: swarm{leader: "a", known: true, members: 1}, waits: gather},
 		{name: "one of three waits for the first", has: "fetch", swarm: swarm{leader: "a", known: true, members: 2}, waits: time.Minute, fed: true,
-			changes: func(s *swarm) { s.leader, s.feeders = "", []*feeder{newFeeder(&nodes.Node{}, "")} }},
+			changes: func(s *swarm) { s.leader, s.feeders = "", []*feeder{newFeeder(&nodes.Node{}, "", "")} }},
 		{name: "the first failed", has: "fetch", swarm: swarm{leader: "a", known: true, members: 2}, waits: time.Minute, lead: true,
 			changes: func(s *swarm) { s.leader = "" }},
 		{name: "the gateway is found to be fast", has: "fetch", swarm: swarm{leader: "a", members: 2}, waits: time.Minute, changes: func(s *swarm) { s.direct = true }},
-		{name: "it has no bash", swarm: swarm{leader: "a", known: true, members: 5, feeders: []*feeder{newFeeder(&nodes.Node{}, "")}}},
+		{name: "it has no bash", swarm: swarm{leader: "a", known: true, members: 5, feeders: []*feeder{newFeeder(&nodes.Node{}, "", "")}}},
 		{name: "no place is left, and a fetch is under way", has: "fetch", swarm: swarm{known: true, members: 5, fetching: 1, feeders: []*feeder{{given: feedEach}}},
-			waits: time.Minute, fed: true, changes: func(s *swarm) { s.feeders = append(s.feeders, newFeeder(&nodes.Node{}, "")) }},
+			waits: time.Minute, fed: true, changes: func(s *swarm) { s.feeders = append(s.feeders, newFeeder(&nodes.Node{}, "", "")) }},
 	}
 	for i := range rows {
 		row := &rows[i]
@@ -233,7 +239,7 @@ func TestSwarmTurn(t *testing.T) {
 					time.AfterFunc(time.Minute, func() { s.change(func() { row.changes(s) }) })
 				}
 				begin := time.Now()
-				lead, from, err := s.turn(t.Context(), &visit{node: &nodes.Node{}, has: []string{row.has}}, func(string, ...any) {})
+				lead, from, err := s.turn(t.Context(), &visit{node: &nodes.Node{}, tools: []string{row.has}}, agentbin.Agent, func(string, ...any) {})
 				if took := time.Since(begin); err != nil || lead != row.lead || (from != nil) != row.fed || took != row.waits {
 					t.Errorf("leads %v, from %v, after %v: %v", lead, from, took, err)
 				}

@@ -22,15 +22,19 @@ import (
 // the user's start-up files do, and a round trip.
 type visit struct {
 	node *nodes.Node
-	conn io.ReadWriteCloser
-	in   *bufio.Reader
+	env  map[string]string
+	// programs are those that it asks for.
+	programs []agentbin.Program
+	conn     io.ReadWriteCloser
+	in       *bufio.Reader
 
 	facts   nodes.Facts
 	problem error             // what check.sh found
 	running string            // whose agent runs there; empty for none
-	has     []string          // what it can unpack: "gzip", "zstd"
-	agents  map[string]string // path to SHA-256, "-" where it has no tool for it
+	tools   []string          // what it can unpack, "gzip" and "zstd", and "fetch"
+	has     map[string]string // its programs: path to SHA-256, "-" where it has no tool for it
 	home    string
+	rate    float64 // of its link, in bytes a second; 0 while not measured
 }
 
 // visitBound bounds what a node says of itself, in bytes and lines.
@@ -52,19 +56,20 @@ func visitScript() string {
 	}
 	// Each of these ends with exit: a subshell keeps that to itself.
 	sub := func(name, text string) string { return name + "() (\n" + text + "\n)\n" }
-	return "printf 'home=%s\\n' \"$PWD\"\nIFS= read -r dir || exit 0\n" + part("common") + part("launch") +
+	return "printf 'home=%s\\n' \"$PWD\"\nIFS= read -r dir && read -r programs || exit 0\n" + part("common") + part("launch") +
 		sub("facts", nodes.FactsScript()) + sub("check", part("check")) + sub("prepare", part("prepare")) + part("visit")
 }
 
-// begin opens the session and reads what the node says. The caller closes it.
-func begin(ctx context.Context, n *nodes.Node, env map[string]string) (*visit, error) {
+// begin opens the session and reads what the node says, of itself and of the
+// programs that it has. The caller closes it.
+func begin(ctx context.Context, n *nodes.Node, env map[string]string, programs ...agentbin.Program) (*visit, error) {
 	command := nodes.Script(visitName, visitScript())
 	command.Env = env
 	conn, err := n.Stream(ctx, command)
 	if err != nil {
 		return nil, err
 	}
-	v := &visit{node: n, conn: conn, in: bufio.NewReader(conn), agents: map[string]string{}}
+	v := &visit{node: n, env: env, programs: programs, conn: conn, in: bufio.NewReader(conn), has: map[string]string{}}
 	if err := v.during(ctx, v.look); err != nil {
 		_ = conn.Close()
 		return nil, err
@@ -113,7 +118,11 @@ func (v *visit) look() error {
 	if err != nil {
 		return err
 	}
-	if err := v.say(dir); err != nil {
+	var wanted []string
+	for _, p := range v.programs {
+		wanted = append(wanted, string(p))
+	}
+	if err := v.say(dir, strings.Join(wanted, " ")); err != nil {
 		return err
 	}
 	var facts strings.Builder
@@ -145,10 +154,10 @@ func (v *visit) note(key, value string) bool {
 	case "running":
 		v.running = value
 	case "has":
-		v.has = append(v.has, value)
-	case "agent":
+		v.tools = append(v.tools, value)
+	case "program":
 		sum, file, _ := strings.Cut(value, " ")
-		v.agents[path.Clean(file)] = sum
+		v.has[path.Clean(file)] = sum
 	default:
 		return false
 	}
@@ -157,7 +166,7 @@ func (v *visit) note(key, value string) bool {
 
 // fit says whether bela can work there, all reasons against it joined.
 func (v *visit) fit(source Source) error {
-	err := errors.Join(fit(v.node, v.facts, source), v.problem)
+	err := errors.Join(fit(v.node, v.facts, source, v.programs...), v.problem)
 	if v.running != "" {
 		err = errors.Join(&nodes.Error{Node: v.node.Name(), Kind: nodes.InUse, Err: fmt.Errorf("start the agent: %s", oneLine(v.running)),
 			Next: "wait for the other run to end, or end it with bela clean"}, err)
@@ -218,7 +227,7 @@ func (v *visit) start(ctx context.Context, o StartOptions) (io.ReadWriteCloser, 
 		case err != nil:
 			if exit, ok := errors.AsType[*nodes.ExitError](err); ok && unfit(exit) {
 				return &nodes.Error{Node: v.node.Name(), Kind: nodes.Unsupported, Err: fmt.Errorf("the agent for %s does not run there: %s",
-					agentbin.Platform(v.facts.GOARCH, v.facts.GOARM), oneLine(exit.Stderr)), Next: "check the node's architecture, and that its disk is not mounted noexec"}
+					agentbin.Machine(v.facts.GOARCH, v.facts.GOARM), oneLine(exit.Stderr)), Next: "check the node's architecture, and that its disk is not mounted noexec"}
 			}
 			return explain(v.node.Name(), "start the agent", err)
 		case line != "started":

@@ -96,6 +96,7 @@ func environments(a, b store.Environment) []Condition {
 	differ("bela", version(a), version(b), false)
 	if version(a) == version(b) {
 		differ("agent's hash", distinct(a.Nodes, agent), distinct(b.Nodes, agent), false)
+		differ("platform's hash", distinct(a.Nodes, platform), distinct(b.Nodes, platform), false)
 	}
 	differ("seed", strconv.FormatInt(a.Seed, 10), strconv.FormatInt(b.Seed, 10), false)
 	return append(out, machines(a.Nodes, b.Nodes)...)
@@ -105,6 +106,13 @@ func version(e store.Environment) string { return clean(strings.TrimSpace(e.Bela
 
 func agent(n store.NodeEnvironment) string {
 	return n.Arch + " " + n.AgentSHA256[:min(12, len(n.AgentSHA256))]
+}
+
+func platform(n store.NodeEnvironment) string {
+	if n.PlatformSHA256 == "" {
+		return ""
+	}
+	return n.Arch + " " + n.PlatformSHA256[:min(12, len(n.PlatformSHA256))]
 }
 
 // machines compares the nodes of each role.

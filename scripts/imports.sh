@@ -24,9 +24,11 @@ tui='charm.land/|github.com/charmbracelet/'
 broker='github.com/(mochi-mqtt/server|nats-io/nats-server)'
 above='bela/(experiment|nodes|provision|doctor|campaign|event|store|influx|report|live|tui|web)(/|$)'
 
+forbid ./cmd/bela-agent "$broker|^bela/agents/platform" "the agent must stay small: the built-in platform is a program of its own"
+forbid ./cmd/bela-platform "$hcl|$ssh|$tui|^$above" "what runs on a node knows nothing of the controller"
 forbid ./cmd/bela-agent "$hcl|$ssh|$tui|^$above" "the agent must stay free of HCL, SSH, TUI and of everything that runs on the controller"
 forbid ./agents/... "$hcl|$ssh|$tui|^$above" "what runs on a node knows nothing of the controller"
-forbid ./cmd/bela "$broker" "the controller must carry no broker: agents do"
+forbid ./cmd/bela "$broker" "the controller must be no broker: the built-in platform is"
 forbid ./experiment '^bela/(agents|nodes|provision|campaign|store|influx|report|tui|cmd)(/|$)' "experiment is pure"
 forbid ./measure '^bela/(agents|experiment|nodes|provision|campaign|store|influx|report|tui|cmd)(/|$)' "measure knows no other package of bela"
 forbid ./nodes/... '^bela/(experiment|campaign|store|influx|report|tui|cmd)(/|$)' "nodes know no experiment"

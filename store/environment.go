@@ -90,6 +90,9 @@ type NodeEnvironment struct {
 	AgentVersion string `json:"agent_version,omitempty"`
 	// AgentSHA256 is the hash of the agent's binary, in hex.
 	AgentSHA256 string `json:"agent_sha256,omitempty"`
+	// PlatformSHA256 is the hash of the built-in platform's, where the plan has
+	// built-in components run there.
+	PlatformSHA256 string `json:"platform_sha256,omitempty"`
 	// HostKey is the fingerprint of the SSH host key that was accepted.
 	HostKey string `json:"host_key,omitempty"`
 	// ClockOffsetNS is the testbed's time minus the node's at the start.

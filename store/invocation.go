@@ -27,7 +27,7 @@ type Invocation struct {
 	// Secrets are where the experiment had secrets from outside, in words: their
 	// values are nowhere in the run.
 	Secrets []string `json:"secrets,omitempty"`
-	// KeepAgents says that the agents' binaries stay on the nodes.
+	// KeepAgents says that bela's programs stay on the nodes.
 	KeepAgents bool `json:"keep_agents,omitempty"`
 }
 

@@ -4,7 +4,7 @@
 // so that what an instance uses is accounted for in full, its children included.
 //
 // It knows no experiment and nothing of what a process does; built-in components
-// are the agent's own executable, started again (see package platform).
+// are an executable too, whose place the spec names (see package platform).
 package component
 
 import (
@@ -33,7 +33,7 @@ type Options struct {
 	// Dir is bela's directory on the node; instances live below Dir/cells.
 	Dir string
 	// Self is the path of the agent's executable. It must call Shim when its
-	// first argument is ShimCommand, and platform.Main when it is "platform".
+	// first argument is ShimCommand.
 	Self string
 	// Now is the testbed's time in nanoseconds, for events.
 	Now func() int64
@@ -149,6 +149,8 @@ func checkSpec(spec protocol.ComponentSpec) error {
 		return fmt.Errorf("instance %d: they count from 1", spec.Instance)
 	case spec.Kind == "":
 		return errors.New("it has no kind")
+	case spec.Kind != KindProcess && !filepath.IsAbs(spec.Executable):
+		return fmt.Errorf("executable %q: where the built-in platform lies must be given in full", spec.Executable)
 	case spec.Kind == KindProcess && (len(spec.Command) == 0 || spec.Command[0] == ""):
 		return errors.New("it has no command")
 	case spec.Kind != KindProcess && spec.Process != nil:

@@ -310,10 +310,20 @@ func TestReady(t *testing.T) {
 		{"a command that fails, with its last words", func(s *protocol.ComponentSpec) {
 			s.ReadyCommand, s.ReadyTimeout = []string{"sh", "-c", "echo too early; exit 7"}, 300*time.Millisecond
 		}, "deadline", "exit status 7: too early"},
-		{"a built-in that reports", func(s *protocol.ComponentSpec) { s.Kind = "broker" }, "", ""},
+		{"a built-in that reports", func(s *protocol.ComponentSpec) { builtIn(s, "broker") }, "", ""},
 		{"a built-in that does not", func(s *protocol.ComponentSpec) {
-			s.Kind, s.ReadyTimeout = "mute", 300*time.Millisecond
+			builtIn(s, "mute")
+			s.ReadyTimeout = 300 * time.Millisecond
 		}, "deadline", "its own report that it accepts work"},
+		{"a built-in whose program is not there", func(s *protocol.ComponentSpec) {
+			s.Kind, s.Executable = "broker", "/no/such/bela-platform"
+		}, "component_failed", "component p-1: the built-in platform is not on this node: stat /no/such/bela-platform: no such file or directory: the controller brings it"},
+		{"a built-in whose program is none", func(s *protocol.ComponentSpec) {
+			s.Kind, s.Executable = "broker", "/etc/passwd"
+		}, "component_failed", "the built-in platform /etc/passwd is no program"},
+		{"a built-in whose program is looked for", func(s *protocol.ComponentSpec) {
+			s.Kind, s.Executable = "broker", "bela-platform"
+		}, "bad_request", "must be given in full"},
 		{"an end before it was ready", func(s *protocol.ComponentSpec) {
 			s.Command, s.ReadyLog = []string{"sh", "-c", "echo no such luck; exit 9"}, "never"
 		}, "component_failed", "exit status 9"},
@@ -384,7 +394,7 @@ func TestStartErrorCarriesLastLines(t *testing.T) {
 func TestBuiltInCountersAndDoubleStart(t *testing.T) {
 	b := newBench(t, false)
 	spec := b.process()
-	spec.Kind = "broker"
+	builtIn(&spec, "broker")
 	b.start(spec)
 	await(t, "a counter", func() bool { c := b.sample().Counters; return c != nil && c.MessagesIn > 1 })
 	_, err := b.Start(t.Context(), spec)

@@ -33,8 +33,8 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case ShimCommand:
 			err = Shim(os.Args[2:])
-		case "platform":
-			err = builtInHelper(os.Args[2])
+		case "broker", "mute": // as the built-in platform
+			err = builtInHelper(os.Args[1])
 		case "helper":
 			err = helper(os.Args[2:])
 		default:
@@ -247,7 +247,7 @@ func helperSupervise(dir string) error {
 	s := New(Options{Dir: dir, Self: os.Args[0], Now: func() int64 { return 1 }})
 	for _, spec := range []protocol.ComponentSpec{
 		{Cell: "1", Name: "tree", Instance: 1, Kind: KindProcess, Command: []string{os.Args[0], "helper", "parent"}, ReadyLog: "^child "},
-		{Cell: "1", Name: "builtin", Instance: 1, Kind: "broker"},
+		{Cell: "1", Name: "builtin", Instance: 1, Kind: "broker", Executable: os.Args[0]},
 	} {
 		if _, err := s.Start(context.Background(), spec); err != nil {
 			return err
@@ -319,6 +319,12 @@ func (b *bench) process(args ...string) protocol.ComponentSpec {
 		Command:      append([]string{self(b.t), "helper"}, args...),
 		ReadyTimeout: patience, StopTimeout: patience,
 	}
+}
+
+// builtIn has a spec stand for a built-in of a kind.
+func builtIn(s *protocol.ComponentSpec, kind string) {
+	s.Kind = kind
+	s.Executable, _ = os.Executable()
 }
 
 func (b *bench) start(spec protocol.ComponentSpec) protocol.ComponentStarted {

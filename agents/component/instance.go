@@ -169,7 +169,19 @@ func (in *instance) prepare() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	return []string{in.sup.Self, "platform", in.spec.Kind, "-config", config}, nil
+	return in.builtInCommand(config)
+}
+
+// builtInCommand runs the built-in platform, which the controller has pushed.
+func (in *instance) builtInCommand(config string) ([]string, error) {
+	path := in.spec.Executable
+	switch info, err := os.Stat(path); {
+	case err != nil:
+		return nil, fmt.Errorf("the built-in platform is not on this node: %w: the controller brings it before the next start", err)
+	case !info.Mode().IsRegular() || info.Mode()&0o100 == 0:
+		return nil, fmt.Errorf("the built-in platform %s is no program: its mode is %s: remove it, and the controller brings it before the next start", path, info.Mode())
+	}
+	return []string{path, in.spec.Kind, "-config", config}, nil
 }
 
 // userCommand finds the executable of a user's command.

@@ -1,5 +1,5 @@
-// Package feed lets a node that has the agent hand it to other nodes, so that it
-// goes through a slow gateway once. It knows only one-time tokens: not who
+// Package feed lets a node hand the agent, or another of bela's programs that it
+// has, to other nodes, so that it goes through a slow gateway once. It knows only one-time tokens: not who
 // fetches, nor why, nor whether what arrives is right, which the fetching node
 // checks by its hash.
 package feed
@@ -23,7 +23,7 @@ import (
 const Command = "feed"
 
 // ErrUsage says that the arguments are not those of this command.
-var ErrUsage = errors.New("usage: feed -address HOST -tokens N -limit DURATION")
+var ErrUsage = errors.New("usage: feed -address HOST -tokens N -limit DURATION [-file FILE]")
 
 // Bounds of what comes from outside.
 const (
@@ -42,14 +42,15 @@ const (
 	Here  = "here"
 )
 
-// Main serves file to others until every token has been used, the limit has
+// Main serves a file, self unless the arguments say another, to others until every token has been used, the limit has
 // passed or in has ended, whichever is first. From in it reads the tokens, a line
 // each; on out it says "port N" once it listens.
-func Main(ctx context.Context, args []string, in io.Reader, out io.Writer, file string) error {
+func Main(ctx context.Context, args []string, in io.Reader, out io.Writer, self string) error {
 	flags := flag.NewFlagSet(Command, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	address := flags.String("address", "", "the address of this node to listen on")
 	count := flags.Int("tokens", 0, "how many tokens come")
+	file := flags.String("file", self, "what to serve")
 	limit := flags.Duration("limit", 0, "how long to serve at most")
 	if err := flags.Parse(args); err != nil || *address == "" || *count < 1 || *count > maxTokens || *limit <= 0 {
 		return ErrUsage
@@ -57,7 +58,7 @@ func Main(ctx context.Context, args []string, in io.Reader, out io.Writer, file 
 	ctx, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
 	lines := bufio.NewReaderSize(in, 4096)
-	f := &feeder{file: file, left: *count, end: cancel}
+	f := &feeder{file: *file, left: *count, end: cancel}
 	for range *count {
 		line, err := lines.ReadSlice('\n')
 		token := strings.TrimSuffix(string(line), "\n")

@@ -23,15 +23,15 @@ import (
 	"bela/agents/protocol"
 )
 
-// TestMain is also the agent's executable: the supervisor under test starts it
-// again as a shim and as a component.
+// TestMain is also the executables of the agent and of the platform: the supervisor
+// under test starts it again as a shim and as a component.
 func TestMain(m *testing.M) {
 	var err error
 	switch {
 	case len(os.Args) > 1 && os.Args[1] == component.ShimCommand:
 		err = component.Shim(os.Args[2:])
-	case len(os.Args) == 5 && os.Args[1] == "platform":
-		err = platform.Main(context.Background(), os.Args[2], os.Args[4], os.Stdout, os.Stderr)
+	case len(os.Args) == 4 && os.Args[2] == "-config":
+		err = platform.Main(context.Background(), os.Args[1], os.Args[3], os.Stdout, os.Stderr)
 	default:
 		os.Exit(m.Run())
 	}
@@ -81,7 +81,7 @@ func newBed(t *testing.T, codec string, qos int) *bed {
 		"hub":     {Links: links},
 	}
 	for kind, s := range b.specs {
-		s.Cell, s.Name, s.Instance, s.Kind = "001", kind, 1, kind
+		s.Cell, s.Name, s.Instance, s.Kind, s.Executable = "001", kind, 1, kind, self
 		s.Bind, s.User, s.Password = "127.0.0.1", user, password
 		s.Codec, s.QoS, s.Queue, s.Timeout = codec, qos, 5000, 20*time.Second
 		s.Ingest, s.Deliver = "iot/#", "out"

@@ -1,5 +1,6 @@
 // Command bela-agent is bela's part on a node. The controller pushes it, starts
-// it and removes it again; nobody needs to run it by hand.
+// it and removes it again; nobody needs to run it by hand. The built-in platform is
+// another program, bela-platform.
 package main
 
 import (
@@ -22,7 +23,6 @@ import (
 	"bela/agents/feed"
 	"bela/agents/inspect"
 	"bela/agents/launch"
-	"bela/agents/platform"
 )
 
 // version is set by the linker.
@@ -31,9 +31,8 @@ var version = "dev"
 const usage = `usage: bela-agent serve -dir DIR -run RUN [-lease 2m] [-keep 10m]
        bela-agent attach -dir DIR
        bela-agent launch -dir DIR -timeout DURATION -- SERVE-ARGUMENTS
-       bela-agent platform broker|gateway|nats|stan|hub -config FILE
        bela-agent inspect [-remove]
-       bela-agent feed -address HOST -tokens N -limit DURATION
+       bela-agent feed -address HOST -tokens N -limit DURATION [-file FILE]
        bela-agent version
 `
 
@@ -76,8 +75,6 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 			return err
 		}
 		return join(dir, in, out)
-	case "platform":
-		return runPlatform(ctx, args[1:], out, errs)
 	case component.ShimCommand:
 		return component.Shim(args[1:])
 	case "inspect":
@@ -157,16 +154,4 @@ func join(dir string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	return nil
-}
-
-func runPlatform(ctx context.Context, args []string, out, errs io.Writer) error {
-	if len(args) == 0 {
-		return errUsage
-	}
-	flags := flag.NewFlagSet("platform", flag.ContinueOnError)
-	config := flags.String("config", "", "the component's configuration")
-	if err := flags.Parse(args[1:]); err != nil || *config == "" {
-		return errUsage
-	}
-	return platform.Main(ctx, args[0], *config, out, errs)
 }

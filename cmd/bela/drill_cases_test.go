@@ -38,7 +38,7 @@ func killedComponent(name string) mishap {
 		name: "the " + name + "'s process is killed",
 		happen: func(t *testing.T, r *rehearsal) {
 			r.now()
-			if err := r.node(t, "worker-1").Signal("platform "+name, syscall.SIGKILL); err != nil {
+			if err := r.node(t, "worker-1").Signal(" "+name+" -config ", syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
 			r.finish(t)
@@ -165,7 +165,7 @@ func controllers() []mishap {
 			args: []string{"-var", "lease=5s", "-var", "keep=4s", "-var", "measure=60s"},
 			happen: func(t *testing.T, r *rehearsal) {
 				r.kill(t)
-				r.eventually(t, "load and components to end", func() bool { return r.processes(t, "platform ") == 0 })
+				r.eventually(t, "load and components to end", func() bool { return r.processes(t, "bela-platform-") == 0 })
 				r.noticed = time.Now()
 				if n := r.processes(t, " serve -dir "); n == 0 {
 					t.Error("the agents ended with the lease: what they measured is lost before anybody could fetch it")

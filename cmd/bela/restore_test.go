@@ -169,7 +169,7 @@ func TestEveryNodeIsAsBefore(t *testing.T) {
 		"a component dies": func(t *testing.T) *bedRun {
 			r := startOnBed(t, "-var", "measure=30s") // a busy machine takes long to look
 			r.measuring(t)
-			if err := r.worker(t).Signal("platform hub", syscall.SIGKILL); err != nil {
+			if err := r.worker(t).Signal(" hub -config ", syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
 			r.ended(t, campaign.Incomplete)

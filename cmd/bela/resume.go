@@ -21,7 +21,7 @@ func runResume(ctx context.Context, a *app, args []string) error {
 	view := f.String("view", tui.ModeAuto, "how to show progress: "+strings.Join(tui.Modes(), "|"))
 	ignore := f.Bool("ignore-changes", false, "go on with the run's own copy of the experiment file, though the file has changed")
 	invalid := f.Bool("retry-invalid", false, "run the cells again that are invalid; the results that they have are kept as attempts")
-	keep := f.Bool("keep-agent", false, "leave the agent's binary on the nodes; a run that began with it does so anyway")
+	keep := f.Bool("keep-agent", false, "leave the agent, and the built-in platform, on the nodes; a run that began with it does so anyway")
 	page := f.web()
 	rest, err := f.parse(args, 0, 1)
 	if err != nil {

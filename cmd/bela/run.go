@@ -30,7 +30,7 @@ func runRun(ctx context.Context, a *app, args []string) error {
 	only := f.String("only", "", "run only the cells for which `EXPR` holds, as in 'cell.devices <= 100'")
 	view := f.String("view", tui.ModeAuto, "how to show progress: "+strings.Join(tui.Modes(), "|"))
 	dry := f.Bool("dry-run", false, "show what would be done and stop")
-	keep := f.Bool("keep-agent", false, "leave the agent's binary on the nodes, so that the next run need not push it")
+	keep := f.Bool("keep-agent", false, "leave the agent, and the built-in platform, on the nodes, so that the next run need not push them")
 	page := f.web()
 	rest, err := f.parse(args, 1, 1)
 	if err != nil {

@@ -144,7 +144,8 @@ func noSecretsShown(t *testing.T, n *netns.Node, secrets []string) {
 // there: only what the experiment itself hands to a component.
 func environmentIsClosed(t *testing.T, n *netns.Node, p netns.Process, secrets []string) {
 	t.Helper()
-	if p.Inside <= 1 || !strings.Contains(strings.Join(p.Args, " "), "bela-agent") && !strings.Contains(p.Args[0], "/bin/sleep") {
+	args := strings.Join(p.Args, " ")
+	if p.Inside <= 1 || !strings.Contains(args, "bela-agent") && !strings.Contains(args, "bela-platform") && !strings.Contains(p.Args[0], "/bin/sleep") {
 		return
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

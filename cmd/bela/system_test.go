@@ -29,7 +29,7 @@ import (
 // agents inside.
 func needAgents(t *testing.T) {
 	t.Helper()
-	if _, err := agentbin.For("amd64", 0); err != nil {
+	if _, err := agentbin.For(agentbin.Agent, "amd64", 0); err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatalf("left out: the whole of bela: %v", err)
 		}

@@ -15,23 +15,25 @@ import (
 
 // A checkout without agents must say how to get them, and for which machine.
 func TestMissingAgent(t *testing.T) {
-	index, err := json.Marshal(Index{Agents: []Entry{{GOARCH: "arm", GOARM: 7, File: "x"}}})
+	index, err := json.Marshal(Index{Programs: []Entry{{Program: Agent, GOARCH: "arm", GOARM: 7, File: "x"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	rows := []struct {
 		dir    fstest.MapFS
+		what   Program
 		goarch string
 		goarm  int
 		want   string
 	}{
-		{fstest.MapFS{}, "arm64", 0, "this controller was built without the agent for linux/arm64: run make build"},
-		{fstest.MapFS{IndexFile: {Data: index}}, "amd64", 0, "linux/amd64: run make build"},
-		{fstest.MapFS{IndexFile: {Data: index}}, "arm", 6, "linux/arm/v6: run make build"}, // v7 does not run on it
-		{fstest.MapFS{IndexFile: {Data: []byte("{")}}, "amd64", 0, "index.json"},
+		{fstest.MapFS{}, Agent, "arm64", 0, "this controller was built without the agent for linux/arm64: run make build"},
+		{fstest.MapFS{IndexFile: {Data: index}}, Agent, "amd64", 0, "linux/amd64: run make build"},
+		{fstest.MapFS{IndexFile: {Data: index}}, Platform, "arm", 7, "without the built-in platform for linux/arm/v7"}, // the agent is another program
+		{fstest.MapFS{IndexFile: {Data: index}}, Agent, "arm", 6, "linux/arm/v6: run make build"},                      // v7 does not run on it
+		{fstest.MapFS{IndexFile: {Data: []byte("{")}}, Agent, "amd64", 0, "index.json"},
 	}
 	for _, row := range rows {
-		if _, err := find(row.dir, row.goarch, row.goarm); err == nil || !strings.Contains(err.Error(), row.want) {
+		if _, err := find(row.dir, row.what, row.goarch, row.goarm); err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s/%d: got %v, want %q", row.goarch, row.goarm, err, row.want)
 		}
 	}
@@ -44,12 +46,12 @@ func TestOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	index, err := json.Marshal(Index{Agents: []Entry{{GOARCH: "amd64", File: "a.zst", SHA256: "abc", Size: int64(len(want))}}})
+	index, err := json.Marshal(Index{Programs: []Entry{{Program: Agent, GOARCH: "amd64", File: "a.zst", SHA256: "abc", Size: int64(len(want))}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := fstest.MapFS{IndexFile: {Data: index}, "a.zst": {Data: encoder.EncodeAll(want, nil)}}
-	b, err := find(dir, "amd64", 0)
+	b, err := find(dir, Agent, "amd64", 0)
 	if err != nil || b.Size != int64(len(want)) || b.SHA256 != "abc" {
 		t.Fatalf("got %+v: %v", b, err)
 	}

@@ -34,7 +34,7 @@ import (
 // with bela: only put it there. At the end it prints all of it as a table, medians
 // of the rounds, with the CPU time that each took of both sides.
 func BenchmarkFanOut(b *testing.B) {
-	bin, err := agentbin.For(runtime.GOARCH, 7)
+	bin, err := agentbin.For(agentbin.Agent, runtime.GOARCH, 7)
 	if err != nil {
 		b.Skipf("left out: %v", err)
 	}
@@ -167,7 +167,7 @@ func (bed *benchBed) openBy(b *testing.B, pool *nodes.Pool, list []*netns.Node) 
 		if err != nil {
 			return err
 		}
-		sum.Add(o.Moved)
+		sum.Add(o.Agent.Moved)
 		last.Store(int64(time.Since(begin)))
 		c.Close()
 		return nil

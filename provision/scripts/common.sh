@@ -36,10 +36,10 @@ recorded() {
 # real is the directory with links resolved, as the kernel names it.
 if [ -d "$dir" ]; then real=$(cd -P -- "$dir" && pwd -P); else real=$dir; fi
 
-# runs_agent succeeds where a process runs an executable from bin.
+# runs_agent succeeds where a process runs an agent from bin.
 runs_agent() {
   case $(readlink "/proc/$1/exe" 2>/dev/null) in
-    "$real"/bin/*) return 0 ;;
+    "$real"/bin/bela-agent-*) return 0 ;;
   esac
   return 1
 }

@@ -1,6 +1,6 @@
-# Removes what bela put on the node. $2 is an agent to keep, or empty.
+# Removes what bela put on the node. What comes after $1 are programs to keep.
 [ -e "$dir" ] || exit 0
-keep=$2
+shift
 if ! owned; then
   if [ -d "$dir" ] && empty; then rmdir -- "$dir"; exit; fi
   say "$dir has files in it that are not bela's"
@@ -43,12 +43,20 @@ if [ -f "$dir/undo-packages.sh" ]; then
 fi
 parents=$(recorded parent)
 rm -rf -- "$dir/run" "$dir/cells" "$dir/artifacts" || exit 11
+kept=
 for file in "$dir"/bin/*; do
-  [ "$file" = "$keep" ] || rm -rf -- "$file"
+  stays=
+  for keep; do [ "$file" != "$keep" ] || stays=yes; done
+  if [ -n "$stays" ] && [ -f "$file" ]; then
+    [ -n "$kept" ] || printf '%s\n' "$magic" >"$dir/MANIFEST.new"
+    [ -n "$kept" ] || grep -F -e "${tab}directory${tab}" -e "${tab}parent${tab}" "$dir/MANIFEST" >>"$dir/MANIFEST.new"
+    grep -F -e "${tab}file${tab}$file${tab}" "$dir/MANIFEST" >>"$dir/MANIFEST.new"
+    kept=yes
+  else
+    rm -rf -- "$file"
+  fi
 done
-if [ -n "$keep" ] && [ -f "$keep" ]; then
-  printf '%s\n' "$magic" >"$dir/MANIFEST.new"
-  grep -F -e "${tab}directory${tab}" -e "${tab}parent${tab}" -e "${tab}file${tab}$keep${tab}" "$dir/MANIFEST" >>"$dir/MANIFEST.new"
+if [ -n "$kept" ]; then
   mv -f -- "$dir/MANIFEST.new" "$dir/MANIFEST"
   exit
 fi

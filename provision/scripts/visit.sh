@@ -21,12 +21,12 @@ take() {
   [ "$2" = 0 ] || dd bs="$2" count=1 iflag=fullblock 2>/dev/null
 }
 
-# put HOW BLOCKS REST SUM receives the agent beside its place, checks it and puts
+# put HOW BLOCKS REST SUM receives a program beside its place, checks it and puts
 # it there. The next lines are its path and who sends it.
 put() {
-  IFS= read -r agent && IFS= read -r who || exit 0
-  prepare "$dir" "$who" file "$agent" || exit
-  temporary=$agent.upload-$$
+  IFS= read -r file && IFS= read -r who || exit 0
+  prepare "$dir" "$who" file "$file" || exit
+  temporary=$file.upload-$$
   echo go
   case $1 in
     plain) take "$2" "$3" >"$temporary" ;;
@@ -36,12 +36,12 @@ put() {
   settle "$4" || exit 0 # what is left of the input is of no use
 }
 
-# receive SUM makes a file beside the agent's place, which is filled from outside,
+# receive SUM makes a file beside the program's place, which is filled from outside,
 # and then checks it and puts it there. The next lines are as for put.
 receive() {
-  IFS= read -r agent && IFS= read -r who || exit 0
-  prepare "$dir" "$who" file "$agent" || exit
-  temporary=$agent.upload-$$
+  IFS= read -r file && IFS= read -r who || exit 0
+  prepare "$dir" "$who" file "$file" || exit
+  temporary=$file.upload-$$
   true >"$temporary" || exit 11
   echo "go $temporary"
   IFS= read -r word || exit 0
@@ -52,7 +52,7 @@ receive() {
   esac
 }
 
-# settle SUM checks what has arrived and puts it in the agent's place.
+# settle SUM checks what has arrived and puts it in the program's place.
 settle() {
   got=$(sum "$temporary")
   if [ "$got" != "$1" ]; then
@@ -61,7 +61,7 @@ settle() {
     if [ "${free:-64}" -lt 64 ]; then echo full; else echo "bad $got"; fi
     return 1
   fi
-  chmod 700 -- "$temporary" && mv -f -- "$temporary" "$agent" || exit 11
+  chmod 700 -- "$temporary" && mv -f -- "$temporary" "$file" || exit 11
   temporary=
   echo placed
 }
@@ -72,16 +72,16 @@ ask() {
     IFS= read -r line && exec 3<>"/dev/tcp/$1/$2" && printf "%s\n" "$line" >&3 && exec cat <&3' bash "$3" "$4" 2>/dev/null
 }
 
-# fetch HOST PORT SECONDS SUM gets the agent from another node, if it reaches that.
-# The next lines are the agent's path, who wants it there, and a token.
+# fetch HOST PORT SECONDS SUM gets a program from another node, if it reaches that.
+# The next lines are the program's path, who wants it there, and a token.
 fetch() {
-  IFS= read -r agent && IFS= read -r who && IFS= read -r token || exit 0
-  prepare "$dir" "$who" file "$agent" || exit
+  IFS= read -r file && IFS= read -r who && IFS= read -r token || exit 0
+  prepare "$dir" "$who" file "$file" || exit
   if [ "$(ask 5 probe "$1" "$2")" != here ]; then
     echo unreached
     return
   fi
-  temporary=$agent.upload-$$
+  temporary=$file.upload-$$
   ask "$3" get "$1" "$2" >"$temporary"
   settle "$4" || temporary=
 }
@@ -104,8 +104,10 @@ for tool in gzip zstd; do
 done
 ! command -v bash >/dev/null 2>&1 || ! command -v timeout >/dev/null 2>&1 || echo has=fetch
 if owned; then
-  for file in "$dir"/bin/bela-agent-????????????????; do
-    [ ! -f "$file" ] || echo "agent=$(sum "$file") $file"
+  for program in $programs; do
+    for file in "$dir/bin/$program"-????????????????; do
+      [ ! -f "$file" ] || echo "program=$(sum "$file") $file"
+    done
   done
 fi
 echo end

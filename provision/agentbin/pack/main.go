@@ -1,5 +1,5 @@
-// Command pack builds the agent for every architecture of nodes and puts the
-// compressed executables where package agentbin embeds them.
+// Command pack builds the programs for nodes, for every architecture, and puts
+// the compressed executables where package agentbin embeds them.
 //
 //	go run ./provision/agentbin/pack [-only amd64,arm64,arm|host] [-version V] [-dist DIR]
 package main
@@ -26,11 +26,37 @@ import (
 	"bela/provision/agentbin"
 )
 
-// architectures are those that nodes may have.
-var architectures = []agentbin.Entry{
-	{GOARCH: "amd64", File: "bela-agent-linux-amd64.zst"},
-	{GOARCH: "arm64", File: "bela-agent-linux-arm64.zst"},
-	{GOARCH: "arm", GOARM: 7, File: "bela-agent-linux-armv7.zst"},
+// architecture is one that nodes may have.
+type architecture struct {
+	goarch string
+	goarm  int
+	name   string // in names of files
+}
+
+var architectures = []architecture{
+	{goarch: "amd64", name: "amd64"},
+	{goarch: "arm64", name: "arm64"},
+	{goarch: "arm", goarm: 7, name: "armv7"},
+}
+
+// packages are the main packages of the programs.
+var packages = map[agentbin.Program]string{
+	agentbin.Agent:    "./cmd/bela-agent",
+	agentbin.Platform: "./cmd/bela-platform",
+}
+
+// entries are the programs for some architectures, as the index will have them.
+func entries(wanted []architecture) []agentbin.Entry {
+	var all []agentbin.Entry
+	for _, program := range []agentbin.Program{agentbin.Agent, agentbin.Platform} {
+		for _, a := range wanted {
+			all = append(all, agentbin.Entry{
+				Program: program, GOARCH: a.goarch, GOARM: a.goarm,
+				File: fmt.Sprintf("%s-linux-%s.zst", program, a.name),
+			})
+		}
+	}
+	return all
 }
 
 func main() {
@@ -47,15 +73,15 @@ type packer struct {
 	root    string // the module
 	dist    string
 	version string
-	source  string // the package to build
+	// packages are what to build.
+	packages map[agentbin.Program]string
 }
 
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("pack", flag.ContinueOnError)
 	only := flags.String("only", "", "architectures to build, with commas between; host is this machine's; empty is all")
-	version := flags.String("version", "", "version that the agents report; empty is what git describes")
+	version := flags.String("version", "", "version that the agent reports; empty is what git describes")
 	dist := flags.String("dist", "", "where to put them; empty is provision/agentbin/dist of the module")
-	source := flags.String("package", "./cmd/bela-agent", "main package of the agent")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -67,7 +93,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	p := packer{root: root, dist: *dist, version: *version, source: *source}
+	p := packer{root: root, dist: *dist, version: *version, packages: packages}
 	if p.dist == "" {
 		p.dist = filepath.Join(root, "provision", "agentbin", "dist")
 	}
@@ -78,18 +104,18 @@ func run(ctx context.Context, args []string) error {
 }
 
 // selection picks architectures by name.
-func selection(only string) ([]agentbin.Entry, error) {
+func selection(only string) ([]architecture, error) {
 	if only == "" {
 		return architectures, nil
 	}
-	var wanted []agentbin.Entry
+	var wanted []architecture
 	for _, name := range strings.Split(only, ",") {
 		if name == "host" {
 			name = runtime.GOARCH
 		}
-		i := slices.IndexFunc(architectures, func(e agentbin.Entry) bool { return e.GOARCH == name })
+		i := slices.IndexFunc(architectures, func(a architecture) bool { return a.goarch == name })
 		if i < 0 {
-			return nil, fmt.Errorf("-only: no agent is built for %q; there are amd64, arm64, arm and host", name)
+			return nil, fmt.Errorf("-only: nothing is built for %q; there are amd64, arm64, arm and host", name)
 		}
 		wanted = append(wanted, architectures[i])
 	}
@@ -107,7 +133,7 @@ func describe(ctx context.Context, root string) string {
 
 // pack builds what is wanted and writes the index of it. Executables of other
 // architectures are removed: they may be of another version.
-func (p packer) pack(ctx context.Context, wanted []agentbin.Entry) error {
+func (p packer) pack(ctx context.Context, wanted []architecture) error {
 	if err := os.MkdirAll(p.dist, 0o755); err != nil {
 		return err
 	}
@@ -121,7 +147,7 @@ func (p packer) pack(ctx context.Context, wanted []agentbin.Entry) error {
 	}
 	defer os.RemoveAll(work) //nolint:errcheck // temporary
 	var index agentbin.Index
-	for _, e := range wanted {
+	for _, e := range entries(wanted) {
 		built := filepath.Join(work, strings.TrimSuffix(e.File, ".zst"))
 		if err := p.build(ctx, e, built); err != nil {
 			return err
@@ -129,7 +155,7 @@ func (p packer) pack(ctx context.Context, wanted []agentbin.Entry) error {
 		if e, err = p.compress(built, e, old); err != nil {
 			return err
 		}
-		index.Agents = append(index.Agents, e)
+		index.Programs = append(index.Programs, e)
 	}
 	if err := p.removeOthers(index); err != nil {
 		return err
@@ -137,10 +163,14 @@ func (p packer) pack(ctx context.Context, wanted []agentbin.Entry) error {
 	return p.writeIndex(index, old)
 }
 
-// build makes a static executable that is the same wherever it is built.
+// build makes a static executable that is the same wherever it is built. Only the
+// agent knows the version: the platform stays the same until its sources change.
 func (p packer) build(ctx context.Context, e agentbin.Entry, to string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
-		"-ldflags", "-s -w -X main.version="+p.version, "-o", to, p.source)
+	ldflags := "-s -w"
+	if e.Program == agentbin.Agent {
+		ldflags += " -X main.version=" + p.version
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", to, p.packages[e.Program])
 	cmd.Dir = p.root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+e.GOARCH)
 	if e.GOARM != 0 {
@@ -148,7 +178,7 @@ func (p packer) build(ctx context.Context, e agentbin.Entry, to string) error {
 	}
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("build the agent for %s: %w", agentbin.Platform(e.GOARCH, e.GOARM), err)
+		return fmt.Errorf("build %s for %s: %w", e.Program.Noun(), agentbin.Machine(e.GOARCH, e.GOARM), err)
 	}
 	return nil
 }
@@ -160,13 +190,13 @@ func (p packer) compress(built string, e agentbin.Entry, old agentbin.Index) (ag
 		return e, err
 	}
 	e.SHA256, e.Size = hash(text), int64(len(text))
-	platform := agentbin.Platform(e.GOARCH, e.GOARM)
-	for _, o := range old.Agents {
+	what := fmt.Sprintf("%-13s %-13s", e.Program, agentbin.Machine(e.GOARCH, e.GOARM))
+	for _, o := range old.Programs {
 		if o.File != e.File || o.SHA256 != e.SHA256 {
 			continue
 		}
 		if have, err := os.ReadFile(filepath.Join(p.dist, o.File)); err == nil && hash(have) == o.Packed {
-			fmt.Fprintf(os.Stderr, "%-13s unchanged\n", platform)
+			fmt.Fprintf(os.Stderr, "%s unchanged\n", what)
 			return o, nil
 		}
 	}
@@ -179,7 +209,7 @@ func (p packer) compress(built string, e agentbin.Entry, old agentbin.Index) (ag
 		return e, err
 	}
 	e.Packed = hash(packed)
-	fmt.Fprintf(os.Stderr, "%-13s %.1f MB, %.1f MB compressed\n", platform, float64(len(text))/1e6, float64(len(packed))/1e6)
+	fmt.Fprintf(os.Stderr, "%s %.1f MB, %.1f MB compressed\n", what, float64(len(text))/1e6, float64(len(packed))/1e6)
 	return e, replaceFile(filepath.Join(p.dist, e.File), packed)
 }
 
@@ -201,7 +231,7 @@ func (p packer) readIndex() (agentbin.Index, error) {
 // writeIndex leaves an index that is the same alone, so that nothing that
 // embeds it is built again.
 func (p packer) writeIndex(index, old agentbin.Index) error {
-	if slices.Equal(index.Agents, old.Agents) {
+	if slices.Equal(index.Programs, old.Programs) {
 		return nil
 	}
 	text, err := json.MarshalIndent(index, "", "  ")
@@ -217,7 +247,7 @@ func (p packer) removeOthers(index agentbin.Index) error {
 		return err
 	}
 	for _, f := range files {
-		if !slices.ContainsFunc(index.Agents, func(e agentbin.Entry) bool { return e.File == filepath.Base(f) }) {
+		if !slices.ContainsFunc(index.Programs, func(e agentbin.Entry) bool { return e.File == filepath.Base(f) }) {
 			if err := os.Remove(f); err != nil {
 				return err
 			}

@@ -12,8 +12,9 @@ import (
 	"bela/provision/agentbin"
 )
 
-// What is packed must be an executable that runs and knows its version, and a
-// second pack of the same must leave it alone, or every build would embed anew.
+// What is packed must be executables that run, of which the agent knows its version
+// and the platform does not: a new version of bela must not move it anew. And a
+// second pack of the same must leave them alone, or every build would embed anew.
 func TestPack(t *testing.T) {
 	module, dist := t.TempDir(), t.TempDir()
 	for name, text := range map[string]string{
@@ -28,7 +29,7 @@ func TestPack(t *testing.T) {
 	if err != nil {
 		t.Skipf("no agent is built for this machine: %v", err)
 	}
-	p := packer{root: module, dist: dist, version: "v1.2.3", source: "."}
+	p := packer{root: module, dist: dist, version: "v1.2.3", packages: map[agentbin.Program]string{agentbin.Agent: ".", agentbin.Platform: "."}}
 	stale := filepath.Join(dist, "bela-agent-linux-old.zst")
 	if err := os.WriteFile(stale, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -41,18 +42,25 @@ func TestPack(t *testing.T) {
 		t.Fatal(err)
 	}
 	var index agentbin.Index
-	if err := json.Unmarshal(text, &index); err != nil || len(index.Agents) != 2 {
+	if err := json.Unmarshal(text, &index); err != nil || len(index.Programs) != 4 {
 		t.Fatalf("index %s: %v", text, err)
 	}
 	if _, err := os.Stat(stale); err == nil {
 		t.Error("an agent of an older build is still there")
 	}
-	packed := filepath.Join(dist, index.Agents[0].File)
-	if out := execute(t, packed, index.Agents[0]); out != "v1.2.3\n" {
-		t.Errorf("the agent prints %q", out)
+	packed, platform := filepath.Join(dist, index.Programs[0].File), filepath.Join(dist, index.Programs[2].File)
+	if out := execute(t, packed, index.Programs[0]); out != "v1.2.3\n" || index.Programs[0].Program != agentbin.Agent {
+		t.Errorf("%s prints %q", index.Programs[0].Program, out)
+	}
+	if out := execute(t, platform, index.Programs[2]); out != "\n" || index.Programs[2].Program != agentbin.Platform {
+		t.Errorf("%s prints %q", index.Programs[2].Program, out)
 	}
 
 	before, err := os.Stat(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	platformBefore, err := os.Stat(platform)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +77,9 @@ func TestPack(t *testing.T) {
 	}
 	if changed, err := os.Stat(packed); err != nil || os.SameFile(before, changed) {
 		t.Errorf("another agent was not written: %v", err)
+	}
+	if same, err := os.Stat(platform); err != nil || !os.SameFile(platformBefore, same) {
+		t.Errorf("another version made another platform: %v", err)
 	}
 }
 
