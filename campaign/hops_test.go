@@ -120,6 +120,7 @@ component "spoiler" {
 func TestLossesOfADeadHopAreUnknown(t *testing.T) {
 	r := newRig(t, fmt.Sprintf(lossy, 0, "", ""), nil)
 	var once sync.Once
+	killed := 0
 	r.events.on = func(e event.Event) {
 		l, ok := e.Data.(event.Load)
 		if !ok || l.PublishedTotal == 0 {
@@ -127,7 +128,8 @@ func TestLossesOfADeadHopAreUnknown(t *testing.T) {
 		}
 		once.Do(func() {
 			for _, p := range processes(t, "BELA_LAB="+r.lab.ID()) {
-				if pid, command, _ := strings.Cut(p, " "); strings.Contains(command, "platform gateway") {
+				if pid, command, _ := strings.Cut(p, " "); strings.Contains(command, "gateway -config") {
+					killed++
 					if out, err := exec.Command("kill", "-KILL", pid).CombinedOutput(); err != nil {
 						t.Errorf("kill the gateway: %v: %s", err, out)
 					}
@@ -138,6 +140,9 @@ func TestLossesOfADeadHopAreUnknown(t *testing.T) {
 	_, run, err := r.run(t, t.Context())
 	if err != nil || len(run.Cells) != 1 {
 		t.Fatalf("%d cells, %v", len(run.Cells), err)
+	}
+	if killed != 1 {
+		t.Fatalf("%d gateways were killed, want one", killed)
 	}
 	by := charged(t, run.Cells[0])
 	if by["unknown: no_books: gateway"] == 0 || by["unknown: no_books: gateway"] != run.Cells[0].Ledger.Dropped {

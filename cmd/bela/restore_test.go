@@ -167,7 +167,7 @@ func TestEveryNodeIsAsBefore(t *testing.T) {
 			return r
 		},
 		"a component dies": func(t *testing.T) *bedRun {
-			r := startOnBed(t, "-var", "measure=30s") // a busy machine takes long to look
+			r := startOnBed(t, "-var", "measure=45s") // a busy machine takes long to look
 			r.measuring(t)
 			if err := r.worker(t).Signal(" hub -config ", syscall.SIGKILL); err != nil {
 				t.Fatal(err)
