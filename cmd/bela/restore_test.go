@@ -28,7 +28,7 @@ type bedRun struct {
 	out    *lookout
 }
 
-var measures = regexp.MustCompile(`measure (1m|30s)|"phase":"measure"`)
+var measures = regexp.MustCompile(`measure (1m|30s|45s)|"phase":"measure"`)
 
 // startOnBed starts the quick experiment on a bed.
 func startOnBed(t *testing.T, args ...string) *bedRun {
