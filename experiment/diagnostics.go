@@ -244,6 +244,9 @@ type mistakes struct {
 	seen    map[string]bool
 	// cell describes the cell that is being resolved, where one is.
 	cell string
+	// noMatrix says that the matrix stands under a name that was reported: its
+	// dimensions are not known, and not missing.
+	noMatrix bool
 }
 
 func newMistakes() *mistakes {

@@ -151,6 +151,9 @@ func (m *mistakes) traversal(t hcl.Traversal, s *scope) bool {
 	}
 	rng := hcl.RangeBetween(t[0].SourceRange(), t[1].SourceRange())
 	if !slices.Contains(members, name) {
+		if root == "cell" && m.noMatrix {
+			return false
+		}
 		if why, ok := s.elsewhere[root+"."+name]; ok {
 			m.error(rng, why)
 			return false

@@ -212,7 +212,10 @@ func (l *loader) sortBlocks(body *hclsyntax.Body) (map[string][]*hclsyntax.Block
 		if !slices.Contains(topBlocks, b.Type) {
 			l.m.error(b.TypeRange, fmt.Sprintf("there is no block %q", clip(b.Type)),
 				didYouMean(b.Type, topBlocks, quoted), legalNames("legal here", topBlocks))
-			continue
+			if b.Type = nearest(b.Type, topBlocks); b.Type == "" {
+				continue
+			}
+			// It is read as what was meant: else whatever refers to it would be wrong, too.
 		}
 		blocks[b.Type] = append(blocks[b.Type], b)
 		if b.Type == "locals" {

@@ -92,9 +92,10 @@ func (r *reader) finish() {
 				fmt.Sprintf("write %s = …", b.Type))
 			continue
 		}
+		known := append(slices.Clone(r.blocks), r.args...)
 		r.m.error(b.TypeRange, fmt.Sprintf("%s has no block %q", r.what, clip(b.Type)),
-			didYouMean(b.Type, append(slices.Clone(r.blocks), r.args...), quoted),
-			legalNames("legal here", slices.Sorted(slices.Values(r.blocks))))
+			didYouMean(b.Type, known, quoted), legalNames("legal here", slices.Sorted(slices.Values(r.blocks))))
+		r.m.noMatrix = r.m.noMatrix || nearest(b.Type, known) == "matrix"
 	}
 }
 
