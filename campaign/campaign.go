@@ -50,9 +50,9 @@ type Config struct {
 	Spares []nodes.Target
 	// Lab says, for the record, that the nodes are the loopback lab's.
 	Lab bool
-	// Agents holds the programs for nodes.
-	Agents provision.Source
-	Store  *store.Run
+	// Programs holds the programs for nodes.
+	Programs provision.Source
+	Store    *store.Run
 	// Environment is what is known of it before the nodes are.
 	Environment store.Environment
 	// InfluxDB takes the metrics as they come; nil for none. It can neither
@@ -146,7 +146,7 @@ func (r *runner) onTestbed(ctx context.Context) (err error) {
 			err = &nodeError{released}
 		}
 	}()
-	if err := r.testbed.open(ctx, r.Agents); err != nil {
+	if err := r.testbed.open(ctx, r.Programs); err != nil {
 		return &nodeError{err}
 	}
 	r.calibrate(ctx)
@@ -277,7 +277,7 @@ func (r *runner) onAgentEvent(m *member, e protocol.Event) {
 
 func (r *runner) newTestbed() *testbed {
 	t := &testbed{
-		source: r.Agents, platform: platformNodes(r.Plan.Cells),
+		source: r.Programs, platform: platformNodes(r.Plan.Cells),
 		run: r.Store.Name(), stream: r.stream, lease: r.Plan.SSH.AgentLease(), keep: r.Plan.SSH.AgentKeep(), spares: slices.Clone(r.Spares),
 		resumed: r.Earlier != nil,
 		onEvent: r.onAgentEvent, onGap: r.onGap, onLink: r.onLink,

@@ -202,8 +202,8 @@ func newRig(t testing.TB, text string, env map[string][]string, vars ...string) 
 		lab: l, root: dir.Dir(), events: events,
 		config: campaign.Config{
 			Plan: plan, Expect: exp.Expect, Targets: l.Targets(), Lab: true, Store: dir, Now: time.Now,
-			Agents: programs(agent),
-			Sinks:  []campaign.Sink{events},
+			Programs: programs(agent),
+			Sinks:    []campaign.Sink{events},
 		},
 	}
 }

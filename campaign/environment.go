@@ -30,10 +30,10 @@ func (r *runner) writeEnvironment() error {
 	var found []store.NodeEnvironment
 	for _, m := range r.testbed.members {
 		node := m.environment()
-		if bin, err := r.Agents(agentbin.Agent, m.facts.GOARCH, m.facts.GOARM); err == nil {
+		if bin, err := r.Programs(agentbin.Agent, m.facts.GOARCH, m.facts.GOARM); err == nil {
 			node.AgentSHA256 = bin.SHA256
 		}
-		if bin, err := r.Agents(agentbin.Platform, m.facts.GOARCH, m.facts.GOARM); err == nil && r.testbed.platform[m.name()] {
+		if bin, err := r.Programs(agentbin.Platform, m.facts.GOARCH, m.facts.GOARM); err == nil && r.testbed.platform[m.name()] {
 			node.PlatformSHA256 = bin.SHA256
 		}
 		found = append(found, node)

@@ -131,9 +131,9 @@ func (r *runner) replace(ctx context.Context, old *member, spare nodes.Target, p
 	was := spare.Name
 	spare.Name, spare.Group, spare.Role = old.target.Name, old.target.Group, old.target.Role
 	fresh := &member{target: spare, pool: old.pool, meter: nodeMeter{node: spare.Name}}
-	depot := provision.NewDepot(r.Agents)
+	depot := provision.NewDepot(r.Programs)
 	defer depot.Close()
-	if err := t.openMember(ctx, fresh, depot, r.Agents); err != nil {
+	if err := t.openMember(ctx, fresh, depot, r.Programs); err != nil {
 		t.retire(fresh)
 		return err
 	}

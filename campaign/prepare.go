@@ -31,7 +31,7 @@ func (c *cellRun) startLimit() time.Duration {
 	for _, of := range c.cell.Components {
 		limit += provideLimit(of) * time.Duration(len(of.Instances))
 		for _, i := range of.Instances {
-			if _, sure := c.testbed.find(i.Node).provisions.platformPath(); builtIn(of) && !sure {
+			if _, sure := c.testbed.find(i.Node).provisions.platformPath(); of.BuiltIn() && !sure {
 				limit += platformLimit
 			}
 		}
@@ -72,14 +72,14 @@ func (c *cellRun) startInstance(ctx context.Context, p placed) error {
 	if err == nil {
 		err = c.provide(ctx, m, p.of)
 	}
-	if err == nil && builtIn(p.of) {
+	if err == nil && p.of.BuiltIn() {
 		p.spec.Executable, err = c.platform(ctx, m)
 	}
 	if err == nil {
 		err = m.ask(ctx, p.spec.ReadyTimeout+askLimit, protocol.TypeStartComponent, p.spec, &started)
 	}
 	if err != nil {
-		if builtIn(p.of) {
+		if p.of.BuiltIn() {
 			m.provisions.doubtPlatform()
 		}
 		state.State, state.Detail = "exited", err.Error()

@@ -112,16 +112,13 @@ func (c *cellRun) platform(ctx context.Context, m *member) (string, error) {
 	return p.platform, nil
 }
 
-// builtIn says whether a component is of the built-in platform.
-func builtIn(c experiment.Component) bool { return c.Kind != experiment.KindProcess }
-
 // platformNodes names the nodes on which some cell has built-in components.
 func platformNodes(cells []experiment.Cell) map[string]bool {
 	on := make(map[string]bool)
 	for _, cell := range cells {
 		for _, c := range cell.Components {
 			for _, i := range c.Instances {
-				if builtIn(c) {
+				if c.BuiltIn() {
 					on[i.Node] = true
 				}
 			}

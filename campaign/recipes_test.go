@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"bela/campaign"
 )
 
 // The recipes are what users begin with who have a platform of their own: each
@@ -47,7 +49,7 @@ func TestRecipes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(run.Cells) != tt.cells || summary.Missing > 0 {
+			if len(run.Cells) != tt.cells || summary.Missing > 0 || summary.Status != campaign.Done && summary.Invalid == 0 {
 				t.Errorf("%d cells, %+v; want %d and none missing", len(run.Cells), summary, tt.cells)
 			}
 			for _, c := range run.Cells {
@@ -115,7 +117,7 @@ mqtt=$(sed -n 's/^ *listener.tcp.default = //p' etc/vernemq.conf) http=$(sed -n 
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(run.Cells) != 2 || summary.Missing > 0 {
+			if len(run.Cells) != 2 || summary.Missing > 0 || summary.Status != campaign.Done && summary.Invalid == 0 {
 				t.Errorf("%d cells, %+v; want 2 and none missing", len(run.Cells), summary)
 			}
 			for _, c := range run.Cells {

@@ -78,7 +78,7 @@ func (w wiring) component(c experiment.Component, i experiment.Instance) protoco
 	if keepsBooks(c.Kind) {
 		spec.Books = &protocol.BooksSpec{Run: w.run, Cell: w.attempt}
 	}
-	if c.Kind == experiment.KindProcess {
+	if !c.BuiltIn() {
 		spec.Meter = meterSpec(c.Metrics, w.address(i.Node), i)
 	}
 	if spec.StopTimeout == 0 {
@@ -105,7 +105,7 @@ func (w wiring) surroundings() experiment.Surroundings {
 
 // process is what a process of the user's own needs besides its command.
 func process(c experiment.Component, i experiment.Instance) *protocol.ProcessSpec {
-	if c.Kind != experiment.KindProcess {
+	if c.BuiltIn() {
 		return nil
 	}
 	p := &protocol.ProcessSpec{
@@ -134,7 +134,7 @@ func process(c experiment.Component, i experiment.Instance) *protocol.ProcessSpe
 // environment is what a user's process gets: its own settings, and where it is
 // and what it is linked to.
 func (w wiring) environment(c experiment.Component, i experiment.Instance) map[string]string {
-	if c.Kind != experiment.KindProcess {
+	if c.BuiltIn() {
 		return nil
 	}
 	env := map[string]string{"BELA_ADDRESS": w.address(i.Node), "BELA_INSTANCE": strconv.Itoa(i.Index)}

@@ -37,8 +37,8 @@ type Config struct {
 	// Lab says that the nodes are the loopback lab's: they share the
 	// controller's machine, which -fix leaves alone.
 	Lab bool
-	// Agents holds the programs for nodes.
-	Agents provision.Source
+	// Programs holds the programs for nodes.
+	Programs provision.Source
 	// Window is how long the nodes are watched; 0 is one second.
 	Window time.Duration
 

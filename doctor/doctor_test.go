@@ -111,8 +111,8 @@ func run(t *testing.T, c Config) *Report {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
-	if c.Agents == nil {
-		c.Agents = self
+	if c.Programs == nil {
+		c.Programs = self
 	}
 	if c.Window == 0 {
 		c.Window = 200 * time.Millisecond

@@ -271,5 +271,5 @@ func (v *visit) reachForUndo(ctx context.Context, c Config) error {
 	} else if err != nil {
 		return err
 	}
-	return v.bring(ctx, c.Agents)
+	return v.bring(ctx, c.Programs)
 }

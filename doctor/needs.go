@@ -179,7 +179,7 @@ func (c *cellNeeds) component(component experiment.Component) {
 	for _, i := range component.Instances {
 		n := c.of(i.Node)
 		n.processes++
-		n.platform = n.platform || component.Kind != experiment.KindProcess
+		n.platform = n.platform || component.BuiltIn()
 		n.files += filesPerProcess
 		n.memory += max(component.Limits.Memory, bytesPerProcess)
 		n.books += int64(min(written, math.MaxInt32))

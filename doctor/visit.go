@@ -63,7 +63,7 @@ func (v *visit) look(ctx context.Context, c *Config, token string) {
 	if v.err = v.reach(ctx); v.err != nil || v.holder != nil {
 		return
 	}
-	if v.unusable = v.usable(ctx, c.Agents); v.unusable != nil {
+	if v.unusable = v.usable(ctx, c.Programs); v.unusable != nil {
 		return
 	}
 	v.err = v.examine(ctx, c, token)
@@ -107,7 +107,7 @@ func (v *visit) usable(ctx context.Context, source provision.Source) error {
 
 // examine brings an agent, and has it look around and take the ports.
 func (v *visit) examine(ctx context.Context, c *Config, token string) error {
-	if err := v.bring(ctx, c.Agents); err != nil {
+	if err := v.bring(ctx, c.Programs); err != nil {
 		return err
 	}
 	first := v.ping(ctx)

@@ -139,6 +139,9 @@ type Component struct {
 	Metrics *Meter `json:"metrics,omitempty"`
 }
 
+// BuiltIn says whether the component is of the built-in platform.
+func (c Component) BuiltIn() bool { return c.Kind != KindProcess }
+
 // Instance is one running copy of a component.
 type Instance struct {
 	Index int    `json:"index"` // from 1

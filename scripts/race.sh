@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests under the race detector: those of the packages given, and of the
-# whole runs those in which the most happens at once.
+# Runs the tests under the race detector: those of the packages given, and with ./...
+# also the whole runs in which the most happens at once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CGO_ENABLED=1
@@ -10,5 +10,8 @@ export CGO_ENABLED=1
 skip='^TestTruth|TestRabbitMQAgreesWithItsSockets|TestSourcesAgree|TestPublishedTopology$|TestKilledInstanceLosesNothing|TestLimitsThroughSystemd'
 skip+='|TestNoAllocationsInEveryCodec|TestMemoryDoesNotGrow|TestLargeRun|InBrowser$|TestServer$|TestServerWithAFullDisk|TestBookIsBounded|TestBurstIsNotDropped'
 mapfile -t packages < <(scripts/race-packages.sh "$@")
+((${#packages[@]} > 0)) || { echo "scripts/race.sh: none of $* is run under the race detector: see scripts/race-packages.sh" >&2; exit 1; }
 go test -race -count=1 -timeout 15m -p 2 -skip "$skip" "${packages[@]}"
-go test -race -count=1 -timeout 15m -run '^(TestRunEndToEnd|TestInterrupt|TestAgentDies|TestComponentFails|TestLinkDrops|TestSkipCell|TestFaultCut|TestSpareTakesOver|TestResume)$' ./campaign
+if [[ $* == ./... ]]; then
+	go test -race -count=1 -timeout 15m -run '^(TestRunEndToEnd|TestInterrupt|TestAgentDies|TestComponentFails|TestLinkDrops|TestSkipCell|TestFaultCut|TestSpareTakesOver|TestResume)$' ./campaign
+fi

@@ -1,7 +1,7 @@
 // Package feed lets a node hand the agent, or another of bela's programs that it
-// has, to other nodes, so that it goes through a slow gateway once. It knows only one-time tokens: not who
-// fetches, nor why, nor whether what arrives is right, which the fetching node
-// checks by its hash.
+// has, to other nodes, so that it goes through a slow gateway once. It knows only
+// one-time tokens: not who fetches, nor why, nor whether what arrives is right,
+// which the fetching node checks by its hash.
 package feed
 
 import (
@@ -42,9 +42,9 @@ const (
 	Here  = "here"
 )
 
-// Main serves a file, self unless the arguments say another, to others until every token has been used, the limit has
-// passed or in has ended, whichever is first. From in it reads the tokens, a line
-// each; on out it says "port N" once it listens.
+// Main serves a file, self unless the arguments say another, to others until every
+// token has been used, the limit has passed or in has ended, whichever is first.
+// From in it reads the tokens, a line each; on out it says "port N" once it listens.
 func Main(ctx context.Context, args []string, in io.Reader, out io.Writer, self string) error {
 	flags := flag.NewFlagSet(Command, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)

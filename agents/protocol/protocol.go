@@ -130,8 +130,7 @@ type ComponentSpec struct {
 	Instance int    `json:"instance"` // from 1
 	// Kind is broker, gateway, nats, stan, hub or process.
 	Kind string `json:"kind"`
-	// Executable is where the built-in platform's lies on this node; empty for a
-	// process.
+	// Executable is the path of the built-in platform on this node; empty for a process.
 	Executable string `json:"executable,omitempty"`
 	// Bind and Port are where it listens; Port 0 where it does not.
 	Bind string `json:"bind,omitempty"`

@@ -128,7 +128,7 @@ func (r *run) do(ctx context.Context, mode string, open func() (*store.Run, erro
 	}
 	summary, failure := campaign.Run(ctx, campaign.Config{
 		Plan: r.plan, Expect: r.experiment.Expect, Targets: machines.targets, Spares: machines.spares, Lab: machines.lab != nil,
-		Agents: agentbin.For, Store: dir, Environment: r.environment(), InfluxDB: influxConfig(r.plan.InfluxDB),
+		Programs: agentbin.For, Store: dir, Environment: r.environment(), InfluxDB: influxConfig(r.plan.InfluxDB),
 		Sinks: append(told, views...), Earlier: r.earlier, KeepAgents: r.invocation.KeepAgents, Control: control, Now: time.Now,
 	})
 	if cerr := view.Close(); cerr != nil {
