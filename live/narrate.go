@@ -66,7 +66,7 @@ func (s *State) narrate(e event.Event) []Note {
 	case event.Message:
 		ns = []Note{s.sayMessage(d)}
 	case event.RunFinished:
-		ns = []Note{sayEnd(d)}
+		ns = append([]Note{sayEnd(d)}, s.sayHelps()...)
 	}
 	for i := range ns {
 		ns[i].At = e.Time.Sub(s.Start)
@@ -294,6 +294,16 @@ func sayEnd(d event.RunFinished) Note {
 	}
 	n.Text = b.String()
 	return n
+}
+
+// sayHelps tells what to do about the reasons of the cells that were seen, one
+// note a kind.
+func (s *State) sayHelps() []Note {
+	var ns []Note
+	for _, code := range s.reasons {
+		ns = append(ns, Note{Text: "  what helps against " + code + ": " + measure.NextStep(code), Lasting: true})
+	}
+	return ns
 }
 
 // SayProgress tells how the load stands.

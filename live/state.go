@@ -51,6 +51,8 @@ type State struct {
 
 	Log      []Note
 	Finished *event.RunFinished
+
+	reasons []string // codes of the cells' reasons that something helps against, as they came
 }
 
 // Status is where a cell stands.
@@ -275,6 +277,11 @@ func (s *State) applyResult(at time.Time, d event.CellFinished) {
 		c.Status = Degraded
 	default:
 		c.Status = Invalid
+	}
+	for _, r := range d.Result.Reasons {
+		if measure.NextStep(r.Code) != "" && !slices.Contains(s.reasons, r.Code) {
+			s.reasons = append(s.reasons, r.Code)
+		}
 	}
 	c.P99 = d.Result.Latency.P99
 	s.end(at, i, c.Status)

@@ -126,29 +126,60 @@ func TestJudgePutsTheGravestFirst(t *testing.T) {
 
 // The page that users read about the verdict must say what the code does.
 func TestDocumentedRules(t *testing.T) {
-	const path, begin, end = "../docs/metrics.md", "<!-- rules -->\n", "<!-- /rules -->"
-	var table strings.Builder
+	var table, steps strings.Builder
 	table.WriteString("| reason | verdict | when |\n| --- | --- | --- |\n")
+	seen := map[string]bool{}
 	for _, r := range DefaultThresholds().Rules() {
 		table.WriteString("| `" + r.Code + "` | " + string(r.Verdict) + " | " + r.When + " |\n")
+		if !seen[r.Code] {
+			steps.WriteString("- `" + r.Code + "`: " + NextStep(r.Code) + ".\n")
+		}
+		seen[r.Code] = true
 	}
+	documented(t, "rules", table.String())
+	documented(t, "next steps", steps.String())
+}
+
+// documented demands text in the page, between two comments that name it.
+func documented(t *testing.T, name, text string) {
+	t.Helper()
+	const path = "../docs/metrics.md"
+	begin, end := "<!-- "+name+" -->\n", "<!-- /"+name+" -->"
 	page, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	before, rest, found := strings.Cut(string(page), begin)
-	documented, after, closed := strings.Cut(rest, end)
+	there, after, closed := strings.Cut(rest, end)
 	if !found || !closed {
-		t.Fatalf("%s has no table between %q and %q", path, begin, end)
+		t.Fatalf("%s has nothing between %q and %q", path, begin, end)
 	}
 	if *update {
-		if err := os.WriteFile(path, []byte(before+begin+table.String()+end+after), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(before+begin+text+end+after), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if documented != table.String() {
-		t.Errorf("%s differs from the code; run go test ./measure -update and look at the difference:\n%s", path, table.String())
+	if there != text {
+		t.Errorf("%s differs from the code; run go test ./measure -update and look at the difference:\n%s", path, text)
+	}
+}
+
+// Whoever reads a reason must be told what to do about it, and of nothing else.
+func TestEveryReasonHasANextStep(t *testing.T) {
+	codes := map[string]bool{"cell_failed": true, "fault_failed": true}
+	for _, r := range DefaultThresholds().Rules() {
+		codes[r.Code] = true
+	}
+	for code := range codes {
+		if NextStep(code) == "" || strings.HasSuffix(NextStep(code), ".") {
+			t.Errorf("%s: next step %q", code, NextStep(code))
+		}
+	}
+	for code := range nextSteps {
+		if !codes[code] {
+			t.Errorf("a next step for %s, which no cell has", code)
+		}
 	}
 }
 

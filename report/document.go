@@ -95,6 +95,7 @@ type field struct {
 // The sections that the page of a run shows first.
 const (
 	reasonsTitle  = "Why cells are not valid"
+	helpsTitle    = "What helps"
 	expectedTitle = "Expectations"
 	absentTitle   = "Not measured"
 	arrivalsTitle = "What arrived over time, × where a fault was in force"
@@ -119,7 +120,7 @@ func newDocument(run *store.Reader, o Options) document {
 	if len(d.Use.Rows) == 0 || o.Instances {
 		d.CPU, d.Memory = componentTables(run, o.Instances)
 	}
-	for _, s := range []section{reasons(run), notes(run), expectations(run), arrivals(run), losses(run), drops(run), remarks(run), absent(run)} {
+	for _, s := range []section{reasons(run), helps(run), notes(run), expectations(run), arrivals(run), losses(run), drops(run), remarks(run), absent(run)} {
 		if len(s.Items) > 0 {
 			d.Sections = append(d.Sections, s)
 		}
@@ -293,6 +294,22 @@ func reasons(run *store.Reader) section {
 		}
 		if c.Verdict != measure.Valid && len(c.Reasons) == 0 {
 			s.Items = append(s.Items, item{Tone: verdictTone(c.Verdict), Text: fmt.Sprintf("cell %s %s: no reason is stored", label(run, c.Number, c.Repetition), clean(string(c.Verdict)))})
+		}
+	}
+	return s
+}
+
+// helps says what to do about the reasons, one item a kind, in the order in which
+// they first come.
+func helps(run *store.Reader) section {
+	s := section{Title: helpsTitle}
+	told := map[string]bool{}
+	for _, c := range run.Cells {
+		for _, r := range c.Reasons {
+			if next := measure.NextStep(r.Code); next != "" && !told[r.Code] {
+				told[r.Code] = true
+				s.Items = append(s.Items, item{Text: strings.ReplaceAll(r.Code, "_", " ") + ": " + next})
+			}
 		}
 	}
 	return s

@@ -83,7 +83,7 @@ func HTML(w io.Writer, run *store.Reader, o Options) error {
 		switch s.Title {
 		case expectedTitle: // has a part of its own
 		case arrivalsTitle: // is drawn better over time
-		case reasonsTitle, absentTitle:
+		case reasonsTitle, helpsTitle, absentTitle:
 			p.Verdicts = append(p.Verdicts, s)
 		default:
 			p.Rest = append(p.Rest, s)
