@@ -48,7 +48,8 @@ func (t *table) median(name string, of func(sample) float64) float64 {
 func wall(s sample) float64   { return s.wall }
 func allCPU(s sample) float64 { return s.here + s.nodes }
 
-// report prints the table, and how many times longer Ansible took.
+// report prints the table, and how many times longer Ansible took, and bela than an
+// empty command.
 func (t *table) report(b *testing.B) {
 	var text strings.Builder
 	fmt.Fprintf(&text, "\n%-15s %8s %8s %10s %10s   (medians of %d)\n", "", "wall s", "CPU s", "controller", "nodes", len(t.rounds[t.names[0]]))
@@ -66,6 +67,7 @@ func (t *table) report(b *testing.B) {
 				t.median(ansible, wall)/t.median(bela, wall), t.median(ansible, allCPU)/t.median(bela, allCPU))
 		}
 	}
+	fmt.Fprintf(&text, "bela, again: %.1f times the wall time of an empty command\n", t.median("bela-again", wall)/t.median("empty-command", wall))
 	fmt.Fprintf(&text, "one node of them dead, the others: %.2f times the wall time of first\n", t.median("bela-one-dead", wall)/t.median("bela-first", wall))
 	fmt.Print(text.String()) // a benchmark's log is cut short
 }
