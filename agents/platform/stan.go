@@ -122,8 +122,8 @@ func (s *stan) address() string      { return s.server.Addr().String() }
 func (s *stan) failed() <-chan error { return nil }
 
 // counters are the messages that this instance stored, and those that it
-// delivered to hubs while it led their consumer, deliveries again included, and
-// the server's totals of payload bytes. It is for one goroutine.
+// delivered to hubs while it led their consumer, each once, and the server's totals
+// of payload bytes. It is for one goroutine.
 func (s *stan) counters() protocol.Counters {
 	c := natsTotals(s.server, s.log)
 	c.MessagesIn, c.MessagesOut = 0, s.own
@@ -138,7 +138,9 @@ func (s *stan) counters() protocol.Counters {
 			for _, consumer := range stream.Consumer {
 				if consumer.Name == consumerName {
 					led := consumer.Cluster == nil || consumer.Cluster.Leader == s.server.Name()
-					s.count(int64(consumer.Delivered.Consumer), led)
+					// The consumer's own sequence counts tries too: thousands a second
+					// while no hub can be reached.
+					s.count(int64(consumer.Delivered.Stream), led)
 				}
 			}
 		}
