@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -359,7 +360,7 @@ func (x expectation) explain(s *scope) string {
 	var parts []string
 	for _, name := range metrics {
 		v := lookup(s, name)
-		parts = append(parts, name+" = "+toText(v))
+		parts = append(parts, name+" = "+measuredText(v))
 	}
 	for _, name := range dimensions {
 		if name != "*" {
@@ -367,6 +368,19 @@ func (x expectation) explain(s *scope) string {
 		}
 	}
 	return strings.Join(parts, ", ")
+}
+
+// measuredText has six digits of a measured number: as many as it may differ from a
+// limit by and still matter, and not the 17 of its binary form.
+func measuredText(v cty.Value) string {
+	if v.Type() != cty.Number || !v.IsKnown() || v.IsNull() {
+		return toText(v)
+	}
+	f, _ := v.AsBigFloat().Float64()
+	if rounded, err := strconv.ParseFloat(strconv.FormatFloat(f, 'g', 6, 64), 64); err == nil && f != math.Trunc(f) {
+		f = rounded
+	}
+	return strconv.FormatFloat(f, 'f', -1, 64)
 }
 
 // lookup follows a dotted name in a scope's own values.

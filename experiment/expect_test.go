@@ -95,6 +95,23 @@ expect "last" {
 	}
 }
 
+// What decided is read by people: a third of a millisecond has no 17 digits, and a
+// count keeps all of its own.
+func TestExpectNumbersAreReadable(t *testing.T) {
+	e := mustLoad(t, basic+`
+expect "all" {
+  that = latency_p50_ms < 1 && latency_p99_ms < 1000 && published > 0 && latency_max_ms > 0
+}
+`, experiment.Inputs{})
+	got, err := e.Expect(e.Plan().Cells[0], map[string]float64{"latency_p50_ms": 1.0 / 3, "latency_p99_ms": 1234.56789, "published": 12345678, "latency_max_ms": 0.1 + 0.2})
+	if err != nil || len(got) != 1 {
+		t.Fatalf("%v %v", got, err)
+	}
+	if want := "latency_max_ms = 0.3, latency_p50_ms = 0.333333, latency_p99_ms = 1234.57, published = 12345678"; got[0].Message != want {
+		t.Errorf("got  %q\nwant %q", got[0].Message, want)
+	}
+}
+
 // Every metric name is one that an expectation may use.
 func TestMetricsAreKnown(t *testing.T) {
 	var parts []string
