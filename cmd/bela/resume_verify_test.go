@@ -182,10 +182,8 @@ func verifyMetrics(t *testing.T, run *store.Reader) {
 // that was killed, their time, and then demands that nothing is left.
 func awaitNothingLeft(t *testing.T, dir string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-		if left, _ := filepath.Glob(filepath.Join(labRoot(dir), "*")); len(left) == 0 {
-			break
-		}
+	for deadline := time.Now().Add(time.Minute); len(leftOf(t, dir)) > 0 && time.Now().Before(deadline); {
+		time.Sleep(100 * time.Millisecond)
 	}
 	assertNothingLeft(t, dir)
 }

@@ -314,9 +314,8 @@ func TestInterruptedRun(t *testing.T) {
 			if got := cmd.ProcessState.ExitCode(); got != int(campaign.Interrupted) {
 				t.Fatalf("status %d, want 130\n%s", got, out)
 			}
-			// Who leaves at once leaves a sweeper behind, which then asks everything to end.
-			for end := time.Now().Add(time.Minute); tc.signals > 1 && len(leftOf(t, dir)) > 0 && time.Now().Before(end); {
-				time.Sleep(100 * time.Millisecond)
+			if tc.signals > 1 { // who leaves at once leaves a sweeper behind, which then asks everything to end
+				awaitNothingLeft(t, dir)
 			}
 			assertNothingLeft(t, dir)
 		})

@@ -9,17 +9,11 @@ import (
 
 // sweepScript waits for the end of its input, which is the end of the process
 // that holds the lab, however it ended. Then it does what Close would have
-// done: it ends the lab's processes, first asking, and removes the directory.
+// done: it ends the lab's processes, first asking, and removes the directory. To
+// look for them starts two programs, however many processes there are.
 const sweepScript = `
 read -r _
-mine() {
-	for e in /proc/[0-9]*/environ; do
-		if tr '\0' '\n' < "$e" 2>/dev/null | grep -qxF "BELA_LAB=$1"; then
-			pid=${e#/proc/}
-			echo "${pid%/environ}"
-		fi
-	done
-}
+mine() { grep -lzxF -e "BELA_LAB=$1" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3; }
 for signal in TERM TERM TERM TERM TERM TERM TERM TERM TERM TERM KILL KILL; do
 	pids=$(mine "$1")
 	[ -n "$pids" ] || break
