@@ -12,6 +12,7 @@ import (
 	"bela/campaign"
 	"bela/event"
 	"bela/measure"
+	"bela/nodes/lab"
 	"bela/provision/agentbin"
 	"bela/store"
 )
@@ -138,5 +139,95 @@ func TestPlatformVanishes(t *testing.T) {
 	}
 	if c := run.Cells[2]; c.Ledger.Delivered != 4*10 || strings.Contains(fmt.Sprint(c.Reasons), "cell_failed") {
 		t.Errorf("the next cell delivered %d, want 40: %+v", c.Ledger.Delivered, c.Reasons)
+	}
+}
+
+// moving is an experiment of two cells whose broker has so many nodes to itself.
+func moving(policy string, edges int) string {
+	text := strings.Replace(dying(policy), `node "worker" `, fmt.Sprintf(`node "edge" {
+  role  = "worker"
+  count = %d
+}
+node "worker" `, edges), 1)
+	return strings.Replace(text, "uses = platform.broker\n  on   = node.worker", "uses = platform.broker\n  on   = node.edge", 1)
+}
+
+// Where components move to a node that never ran any, the built-in platform has to
+// get there in the middle of the campaign, or every cell after the loss is invalid:
+// a campaign that was left alone for a night is lost, though there was a spare. A
+// node that stays what it was gets none.
+func TestPlatformFollowsItsComponents(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		what, policy string
+		edges        int
+		to, host     string // the node that the broker moves to: its name in the run, and in the lab
+	}{
+		{"to a spare", "", 1, "edge-1", "edge-spare-1"},
+		{"to another node of the group", "without", 2, "edge-2", "edge-2"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, moving(c.policy, c.edges), nil)
+			wires := r.wires(t, "edge-1")
+			on := r // the lab that host is in
+			if c.host != c.to {
+				second, err := lab.Start(t.Context(), []lab.Spec{{Name: c.host, Group: "edge", Role: "worker"}}, lab.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() {
+					if err := second.Close(); err != nil {
+						t.Error(err)
+					}
+				})
+				r.config.Spares = second.Targets()
+				on = &rig{lab: second}
+			}
+			var before, after map[string][]string
+			measured := 0
+			r.events.on = func(e event.Event) {
+				if p, ok := e.Data.(event.PhaseStarted); ok && p.Phase == event.PhaseMeasure && p.Position == 1 {
+					switch measured++; measured {
+					case 1:
+						before = on.onNodes(t)
+						go r.kill(t, "edge-1", wires["edge-1"])
+					case 2:
+						after = on.onNodes(t)
+					}
+				}
+			}
+			summary, run, err := r.carryOut(t, t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := names(before[c.host]); strings.Contains(got, "platform") {
+				t.Errorf("node %s had %q before anything of the platform ran there", c.host, got)
+			}
+			if got := names(after[c.host]); got != "bela-agent bela-platform" {
+				t.Errorf("node %s has %q when the components are there", c.host, got)
+			}
+			if summary.Missing != 0 || slices.ContainsFunc(run.Cells, spoiled) || len(run.Cells) != 2 {
+				t.Fatalf("summary %+v: %+v", summary, run.Cells)
+			}
+			for i, cell := range run.Cells {
+				if want := int64([]int{4, 6}[i] * 10 * 3); !cell.Ledger.Closed || cell.Ledger.Delivered != want {
+					t.Errorf("cell %d: ledger %+v, want %d delivered", cell.Number, cell.Ledger, want)
+				}
+				for _, component := range cell.Components {
+					if component.Component == "broker" && component.Node != c.to {
+						t.Errorf("cell %d: %s ran on %s, want %s", cell.Number, component.Component, component.Node, c.to)
+					}
+				}
+			}
+			for _, n := range run.Environment.Nodes {
+				if has := n.PlatformSHA256 != ""; has != (n.Name == c.to || n.Name == "worker-1") {
+					t.Errorf("the record says of node %s that its platform is %q", n.Name, n.PlatformSHA256)
+				}
+			}
+			if left := on.onNodes(t)[c.host]; len(left) > 0 {
+				t.Errorf("left on %s: %v", c.host, left)
+			}
+		})
 	}
 }
