@@ -133,15 +133,16 @@ func (r *runner) replace(ctx context.Context, old *member, spare nodes.Target, p
 	fresh := &member{target: spare, pool: old.pool, meter: nodeMeter{node: spare.Name}}
 	depot := provision.NewDepot(r.Programs)
 	defer depot.Close()
-	if err := t.openMember(ctx, fresh, depot, r.Programs); err != nil {
+	err := t.openMember(ctx, fresh, depot, r.Programs)
+	if err == nil {
+		err = fresh.probe(ctx, probesAround)
+	}
+	if err != nil { // the lost one keeps its place, for the next spare
 		t.retire(fresh)
 		return err
 	}
 	t.retire(old)
 	t.members[slices.Index(t.members, old)] = fresh
-	if err := fresh.probe(ctx, probesAround); err != nil {
-		return err
-	}
 	r.calibrateOne(ctx, fresh)
 	r.note(store.NodeChange{
 		Node: spare.Name, What: "replaced", Was: sshName(old.target), By: sshName(spare),

@@ -142,3 +142,23 @@ func TestLoadMeterWaitsForALostLink(t *testing.T) {
 		t.Errorf("%d seconds are left, want %d", len(rest), patience)
 	}
 }
+
+// kept is a journal in memory.
+type kept []event.Event
+
+func (k *kept) Event(e event.Event) error {
+	*k = append(*k, e)
+	return nil
+}
+
+// A note on a program's way must have a level that the views know, or it stands
+// there as any other line, and nobody sees that a copy was damaged.
+func TestNotesOnTheWayAreWarnings(t *testing.T) {
+	t.Parallel()
+	var all kept
+	b := &testbed{stream: &stream{now: time.Now, journal: &all}}
+	b.watch(&member{target: nodes.Target{Name: "iot-1"}}).Note("the copy is damaged; copying it by SFTP")
+	if m, ok := all[0].Data.(event.Message); !ok || m.Level != "warn" || m.Node != "iot-1" {
+		t.Errorf("told %+v", all)
+	}
+}

@@ -14,6 +14,7 @@ import (
 
 	"bela/agents/transport/mqtt/mqtttest"
 	"bela/campaign"
+	"bela/campaign/hostiletest"
 	"bela/event"
 	"bela/measure"
 	"bela/nodes/lab"
@@ -138,6 +139,53 @@ func TestSpareTakesOver(t *testing.T) {
 	}
 	if left, err := filepath.Glob(filepath.Join(second.Dir(), "*", ".bela*")); err != nil || len(left) > 0 {
 		t.Errorf("left on the spare: %v: %v", left, err)
+	}
+}
+
+// A spare whose agent cannot be used must cost the next spare's turn, and no more: a
+// run that ended there would end for a machine that it never needed.
+func TestNextSpareTakesOver(t *testing.T) {
+	t.Parallel()
+	hostile, err := hostileAgent()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, dying(""), nil)
+	r.config.Programs = programs(hostile) // honest where nothing else is asked for
+	wires := r.wires(t, "worker-1")
+	second, err := lab.Start(t.Context(), []lab.Spec{
+		{Name: "worker-spare-1", Group: "worker", Role: "worker", Env: []string{hostiletest.Environment + "=" + string(hostiletest.ClockAtOnce)}},
+		{Name: "worker-spare-2", Group: "worker", Role: "worker"},
+	}, lab.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := second.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r.config.Spares = second.Targets()
+	r.atMeasure(1, func() { go r.kill(t, "worker-1", wires["worker-1"]) })
+	summary, run, err := r.carryOut(t, t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if summary.Missing != 0 || slices.ContainsFunc(run.Cells, spoiled) || len(run.Cells) != 2 {
+		t.Fatalf("summary %+v: %+v", summary, run.Cells)
+	}
+	changes := run.Environment.Changes
+	if len(changes) != 1 || changes[0].What != "replaced" || !strings.HasSuffix(changes[0].By, fmt.Sprint(r.config.Spares[1].Port)) {
+		t.Errorf("changes %+v, want the one by %+v", changes, r.config.Spares[1])
+	}
+	if !slices.ContainsFunc(r.events.list(), func(e event.Event) bool {
+		m, ok := e.Data.(event.Message)
+		return ok && m.Node == "worker-1" && strings.Contains(m.Text, "a spare cannot be used: ") && strings.Contains(m.Text, "broken or hostile")
+	}) {
+		t.Error("nothing says why the first spare cannot be used")
+	}
+	if left, err := filepath.Glob(filepath.Join(second.Dir(), "*", ".bela*")); err != nil || len(left) > 0 {
+		t.Errorf("left on the spares: %v: %v", left, err)
 	}
 }
 

@@ -166,7 +166,7 @@ func (t *testbed) watch(m *member) provision.Watch {
 			t.stream.emit(event.NodeState{Node: m.name(), State: event.NodePushing, Detail: text})
 		},
 		Note: func(text string) {
-			t.stream.emit(event.Message{Level: "warning", Node: m.name(), Text: text})
+			t.stream.emit(event.Message{Level: "warn", Node: m.name(), Text: text})
 		},
 	}
 }

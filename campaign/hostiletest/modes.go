@@ -48,6 +48,7 @@ const (
 	HopReasons     Mode = "hop-reasons"
 	Status         Mode = "status"
 	Clock          Mode = "clock"
+	ClockAtOnce    Mode = "clock-at-once" // before any load, as a spare would
 	OtherRun       Mode = "other-run"
 	OtherVersion   Mode = "other-version"
 	Silent         Mode = "silent"
@@ -130,8 +131,8 @@ func (l *liar) say(asked protocol.Type, f protocol.Frame, begun bool) {
 		if f.ID > 1 {
 			l.send(protocol.Frame{ID: f.ID - 1, Type: protocol.TypeOK, Body: json.RawMessage(`{"published":-1}`)})
 		}
-	case Clock:
-		if begun && asked == protocol.TypePing && f.ID != 0 {
+	case Clock, ClockAtOnce:
+		if (begun || l.mode == ClockAtOnce) && asked == protocol.TypePing && f.ID != 0 {
 			f.Body = json.RawMessage(`{"received":9223372036854775807,"sent":-9223372036854775808}`)
 		}
 	case Words:
