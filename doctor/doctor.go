@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"bela/experiment"
@@ -34,6 +35,9 @@ type Config struct {
 	Plan *experiment.Plan
 	// Targets are the plan's nodes and how to reach them.
 	Targets []nodes.Target
+	// Spares may take the place of a node of their group. One that is not fit is a
+	// warning: a run begins without it.
+	Spares []nodes.Target
 	// Lab says that the nodes are the loopback lab's: they share the
 	// controller's machine, which -fix leaves alone.
 	Lab bool
@@ -64,10 +68,15 @@ func (c *Config) window() time.Duration {
 // that ended.
 func Run(ctx context.Context, c Config) (*Report, error) {
 	needs, ways := needs(c.Plan)
-	visits := make([]*visit, len(c.Targets))
+	targets := c.Targets
+	if c.Plan.OnNodeLost != experiment.LossStop { // a run would leave them alone
+		ways = standIns(needs, ways, c.Plan, c.Spares)
+		targets = slices.Concat(targets, c.Spares)
+	}
+	visits := make([]*visit, len(targets))
 	byName := make(map[string]*visit)
-	for i, t := range c.Targets {
-		visits[i] = &visit{exam: exam{target: t, onLab: c.Lab, first: i == 0}, need: needs[t.Name]}
+	for i, t := range targets {
+		visits[i] = &visit{exam: exam{target: t, spare: i >= len(c.Targets), onLab: c.Lab, first: i == 0}, need: needs[t.Name]}
 		if visits[i].need == nil {
 			visits[i].need = &need{processes: 1}
 		}
@@ -147,6 +156,9 @@ func (r *Report) judge(c *Config, visits []*visit) {
 		r.Findings = append(r.Findings, found)
 	}
 	for _, v := range visits {
+		if v.spare {
+			r.spare(c.Plan, v, crowded)
+		}
 		for _, f := range judge(&v.exam, v.need) {
 			if f.Check != "memory" || !crowded[f.Node] {
 				r.Findings = append(r.Findings, f)
@@ -157,9 +169,38 @@ func (r *Report) judge(c *Config, visits []*visit) {
 	}
 }
 
+// spare has the plan's check look at a spare in the place of each node of its group.
+func (r *Report) spare(plan *experiment.Plan, v *visit, crowded map[string]bool) {
+	known := factsOf([]*visit{v})
+	seen := make(map[string]bool)
+	for _, g := range plan.Groups {
+		for i := range g.Count {
+			name := g.NodeName(i)
+			if g.Name != v.target.Group {
+				break
+			}
+			for _, f := range plan.Check(func(asked string) (experiment.Facts, bool) {
+				if asked != name {
+					return experiment.Facts{}, false
+				}
+				return known(v.target.Name)
+			}) {
+				found := short(f)
+				if seen[found.Check] {
+					continue
+				}
+				seen[found.Check] = true
+				found.Node, found.Severity, found.Why = v.target.Name, Warning, spareWhy
+				crowded[found.Node] = crowded[found.Node] || found.Check == "memory"
+				r.Findings = append(r.Findings, found)
+			}
+		}
+	}
+}
+
 // patient is the node's line in the report.
 func (v *visit) patient() Patient {
-	p := Patient{Node: v.target.Name, Address: v.address, Seen: "nothing"}
+	p := Patient{Node: v.target.Name, Address: v.address, Spare: v.spare, Seen: "nothing"}
 	if p.Address == "" {
 		p.Address = v.target.Host
 	}

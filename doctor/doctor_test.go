@@ -184,6 +184,51 @@ func TestLab(t *testing.T) {
 	nothingLeft(t, l)
 }
 
+// A spare is looked at like the node whose place it may take: one that is not fit
+// shows before the campaign, not in the night in which it is needed. It is no reason
+// against the run, which begins without it.
+func TestSpares(t *testing.T) {
+	t.Parallel()
+	l, err := lab.Start(t.Context(), []lab.Spec{
+		{Name: "worker-1", Group: "worker"},
+		{Name: "worker-2", Group: "worker"},
+		{Name: "iot-1", Group: "iot"},
+		{Name: "iot-2", Group: "iot"},
+		{Name: "customer-1", Group: "customer"},
+		{Name: "worker-spare-1", Group: "worker"},
+		{Name: "iot-spare-1", Group: "iot"},
+	}, lab.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	targets, spares := l.Targets()[:5], l.Targets()[5:]
+	startHolder(t, net.JoinHostPort(spares[0].Host, "1883"))
+	spares[1].Port, spares[1].SSH.Retries = 1, -1 // nobody answers there
+	r := run(t, Config{Plan: plan(t, chain), Targets: targets, Spares: spares, Lab: true})
+	if !r.Fit || r.Ways <= 13 { // those of TestLab, and from and to a spare
+		t.Errorf("fit %v, %d ways: %+v", r.Fit, r.Ways, r.Findings)
+	}
+	for _, want := range []struct{ node, check, what string }{
+		{"worker-spare-1", "ports", "port 1883, where broker/1 would listen, is taken"},
+		{"iot-spare-1", "login", "connection refused"},
+	} {
+		found := about(r, want.node, want.check)
+		if len(found) != 1 || found[0].Severity != Warning || !strings.Contains(found[0].What, want.what) || found[0].Why != spareWhy {
+			t.Errorf("%s, %s: %+v, want %q", want.node, want.check, found, want.what)
+		}
+	}
+	if !strings.Contains(r.summary(), "5 nodes and 2 spares, ") {
+		t.Errorf("%q", r.summary())
+	}
+	nothingLeft(t, l)
+
+	never := plan(t, strings.Replace(chain, `"chain" {`, "\"chain\" {\n  on_node_lost = \"stop\"", 1))
+	if r := run(t, Config{Plan: never, Targets: targets, Spares: spares, Lab: true}); len(r.Nodes) != 5 || r.Ways != 13 {
+		t.Errorf("the run leaves spares alone, and the doctor saw %+v", r.Nodes)
+	}
+}
+
 // Each thing planted on one of the nodes is found there, all in one visit, and
 // a node that cannot be reached keeps none of it from being found.
 func TestPlanted(t *testing.T) {

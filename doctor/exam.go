@@ -12,6 +12,7 @@ import (
 // the judging of it is left out.
 type exam struct {
 	target  nodes.Target
+	spare   bool // it stands in for nobody yet
 	address string
 	err     error // why the node could not be reached or used at all
 
@@ -44,27 +45,35 @@ type clockReading struct {
 // tried is a way and what came of it.
 type tried struct {
 	way
+	spare   bool   // the other end is one
 	address string // of the other end: host:port
 	result  protocol.Way
 }
 
 // desk collects the findings about one node.
 type desk struct {
-	node string
-	list []Finding
+	node  string
+	spare bool
+	list  []Finding
 }
 
 func (d *desk) add(s Severity, check, what, why, fix string) *Finding {
+	if d.spare && s == Error {
+		s, why = Warning, spareWhy
+	}
 	d.list = append(d.list, Finding{Node: d.node, Check: check, Severity: s, What: what, Why: why, Fix: fix})
 	return &d.list[len(d.list)-1]
 }
+
+// spareWhy is why it matters that a spare is not fit.
+const spareWhy = "a run begins without it, but a node that is lost would have no use of this spare"
 
 // labMachine is how findings name what the lab's nodes share.
 const labMachine = "the lab's machine"
 
 // judge holds what was seen of a node against what the plan needs of it.
 func judge(e *exam, n *need) []Finding {
-	d := &desk{node: e.target.Name}
+	d := &desk{node: e.target.Name, spare: e.spare}
 	if !access(d, e) || e.inspection == nil {
 		return d.list
 	}

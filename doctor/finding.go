@@ -58,6 +58,8 @@ type Report struct {
 type Patient struct {
 	Node    string `json:"node"`
 	Address string `json:"address"`
+	// Spare says that it stands in for a node that is lost, and else does nothing.
+	Spare bool `json:"spare,omitempty"`
 	// Seen says how far the doctor came: "all", "facts" where no agent could be
 	// brought there, or "nothing".
 	Seen string `json:"seen"`

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"net"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"bela/experiment"
+	"bela/nodes"
 )
 
 // need is the most that any cell of a plan asks of one node.
@@ -88,12 +90,7 @@ func needs(plan *experiment.Plan) (map[string]*need, []way) {
 	for _, g := range plan.Groups {
 		takeOver(all, plan, g)
 	}
-	list := make([]way, 0, len(ways))
-	for w := range ways {
-		list = append(list, w)
-	}
-	slices.SortFunc(list, func(a, b way) int { return strings.Compare(a.String(), b.String()) })
-	return all, list
+	return all, sorted(ways)
 }
 
 // takeOver has a group's nodes need what they may have to run for one that is lost.
@@ -110,6 +107,44 @@ func takeOver(all map[string]*need, plan *experiment.Plan, g experiment.NodeGrou
 	}
 }
 
+// standIns has each spare need what any node of its group does, and adds the ways
+// that must be open to it and from it where it stands in for one of them.
+func standIns(all map[string]*need, list []way, plan *experiment.Plan, spares []nodes.Target) []way {
+	more := make(map[way]bool)
+	for _, s := range spares {
+		i := slices.IndexFunc(plan.Groups, func(g experiment.NodeGroup) bool { return g.Name == s.Group })
+		if i < 0 {
+			continue
+		}
+		n, g := &need{processes: 1}, plan.Groups[i]
+		for k := range g.Count {
+			name := g.NodeName(k)
+			n.atLeast(all[name])
+			for _, w := range list {
+				if w.from != name && w.to != name {
+					continue
+				}
+				if w.from == name {
+					w.from = s.Name
+				}
+				if w.to == name {
+					w.to = s.Name
+				}
+				more[w] = true
+			}
+		}
+		all[s.Name] = n
+	}
+	return sorted(more, list...)
+}
+
+// sorted lists ways in an order that is always the same.
+func sorted(ways map[way]bool, list ...way) []way {
+	list = slices.AppendSeq(slices.Clone(list), maps.Keys(ways))
+	slices.SortFunc(list, func(a, b way) int { return strings.Compare(a.String(), b.String()) })
+	return list
+}
+
 // String names both ends and the direction.
 func (w way) String() string { return fmt.Sprintf("%s → %s:%d (%s)", w.from, w.to, w.port, w.why) }
 
@@ -122,6 +157,7 @@ func (n *need) atLeast(c *need) {
 		n.arrivals, n.arrivesAt = c.arrivals, c.arrivesAt
 	}
 	n.clients = max(n.clients, c.clients)
+	n.again = max(n.again, c.again)
 	n.files = max(n.files, c.files)
 	n.processes = max(n.processes, c.processes)
 	n.memory = max(n.memory, c.memory)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"bela/experiment"
+	"bela/nodes"
 )
 
 // plan loads an experiment from text.
@@ -133,6 +134,45 @@ func TestNeedsThePlatform(t *testing.T) {
 			if all[node].platform != want {
 				t.Errorf("%s: %s needs the platform: %v, want %v", row.name, node, all[node].platform, want)
 			}
+		}
+	}
+}
+
+// A spare must be held against all that any node of its group does, and reach whom
+// they reach; else it is called fit and cannot do their work.
+func TestStandIns(t *testing.T) {
+	t.Parallel()
+	p := plan(t, chain)
+	all, ways := needs(p)
+	spare := nodes.Target{Name: "worker-spare-1", Group: "worker"}
+	list := standIns(all, ways, p, []nodes.Target{spare})
+	got := all[spare.Name]
+	if got == nil {
+		t.Fatal("it needs nothing")
+	}
+	for _, name := range []string{"worker-1", "worker-2"} {
+		n := all[name]
+		if got.connections < n.connections || got.files < n.files || got.memory < n.memory || got.again < n.again ||
+			got.books < n.books || got.processes < n.processes || got.platform != n.platform {
+			t.Errorf("%s needs %+v, and its spare %+v", name, n, got)
+		}
+		for _, p := range n.ports {
+			if !slices.ContainsFunc(got.ports, func(o port) bool { return o.number == p.number }) {
+				t.Errorf("the spare does not listen on %d", p.number)
+			}
+		}
+	}
+	for _, want := range []way{
+		{"iot-1", spare.Name, 1883, "devices to broker/1"},
+		{"customer-1", spare.Name, 1883, "customers to broker/1"},
+	} {
+		if !slices.Contains(list, want) {
+			t.Errorf("nobody tries %v: %v", want, list)
+		}
+	}
+	for _, w := range ways {
+		if !slices.Contains(list, w) {
+			t.Errorf("%v is tried no more", w)
 		}
 	}
 }

@@ -83,6 +83,10 @@ func ways(d *desk, e *exam, _ *need) {
 		default:
 			what, fix = ends+": "+t.result.Error, ""
 		}
+		if t.spare {
+			d.add(Warning, "reachability", what, spareWhy, fix)
+			continue
+		}
 		d.add(Error, "reachability", what, "what has to connect there would not", fix)
 	}
 	if narrow {

@@ -84,7 +84,17 @@ func Text(w io.Writer, r *Report) error {
 // summary is the last line.
 func (r *Report) summary() string {
 	counts := fmt.Sprintf("%s, %s, %s", plural(r.count(Error), "error"), plural(r.count(Warning), "warning"), plural(r.count(Note), "note"))
-	looked := fmt.Sprintf("%s, %s between them", plural(len(r.Nodes), "node"), plural(r.Ways, "way"))
+	spares := 0
+	for _, n := range r.Nodes {
+		if n.Spare {
+			spares++
+		}
+	}
+	looked := plural(len(r.Nodes)-spares, "node")
+	if spares > 0 {
+		looked += " and " + plural(spares, "spare")
+	}
+	looked += fmt.Sprintf(", %s between them", plural(r.Ways, "way"))
 	if r.Fit {
 		return fmt.Sprintf("✓ fit for %s: %s; %s", r.Experiment, looked, counts)
 	}

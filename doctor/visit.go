@@ -232,7 +232,7 @@ func (v *visit) try(ctx context.Context, token string, list []way, all map[strin
 			continue
 		}
 		address := net.JoinHostPort(to.address, strconv.Itoa(w.port))
-		v.ways = append(v.ways, tried{way: w, address: address})
+		v.ways = append(v.ways, tried{way: w, spare: to.spare, address: address})
 		spec.Addresses = append(spec.Addresses, address)
 	}
 	if len(spec.Addresses) == 0 {

@@ -42,7 +42,7 @@ func runDoctor(ctx context.Context, a *app, args []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, m.close()) }()
 	report, err := doctor.Run(ctx, doctor.Config{
-		Plan: plan, Targets: m.targets, Lab: m.lab != nil, Programs: agentbin.For,
+		Plan: plan, Targets: m.targets, Spares: m.spares, Lab: m.lab != nil, Programs: agentbin.For,
 		Fix: *fix, Undo: *undo, UndoFile: first(*undoFile, plan.Experiment+".undo.sh"), By: provision.Controller(),
 	})
 	if report == nil {
