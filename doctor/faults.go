@@ -102,7 +102,10 @@ func faults(d *desk, e *exam, n *need) {
 		case experiment.FaultPressure:
 			pressureFault(d, e, f)
 		case experiment.FaultDisk:
-			if free := e.inspection.Disk.Free; free <= f.Leave {
+			if e.inspection.Disk.InMemory {
+				d.add(Error, "faults", fmt.Sprintf("%s: %s is in memory, not on a disk", named(f), e.inspection.Disk.Path),
+					"the cell in which it comes would be invalid", "set directory in the ssh block, or TMPDIR for the lab")
+			} else if free := e.inspection.Disk.Free; free <= f.Leave {
 				d.add(Warning, "faults", fmt.Sprintf("%s: %s has %d MiB free already", named(f), e.inspection.Disk.Path, free>>20),
 					"the fault would fill nothing", "free some space, or leave less")
 			}

@@ -108,6 +108,10 @@ func TestJudge(t *testing.T) {
 		{"more memory than there is", func(_ *exam, n *need) {
 			n.faults = []faultNeed{{experiment.Fault{Name: "full", Kind: experiment.FaultPressure, Nodes: []string{"worker-1"}, Memory: 3<<30 + 1}, false}}
 		}, "warning faults: the fault \"full\"", "less memory"},
+		{"a disk that is none", func(e *exam, n *need) {
+			e.inspection.Disk.InMemory = true
+			n.faults = []faultNeed{{experiment.Fault{Name: "disk", Kind: experiment.FaultDisk, Nodes: []string{"worker-1"}, Leave: 1 << 30}, false}}
+		}, "error faults: the fault \"disk\" (disk worker-1: leaving 1 GiB): /home/bela is in memory, not on a disk", "directory"},
 		{"a disk that is full already", func(_ *exam, n *need) {
 			n.faults = []faultNeed{{experiment.Fault{Name: "disk", Kind: experiment.FaultDisk, Nodes: []string{"worker-1"}, Leave: 10 << 30}, false}}
 		}, "warning faults: the fault \"disk\"", "leave less"},

@@ -105,6 +105,7 @@ func disk(dir string) protocol.Disk {
 	if st.Files == 0 { // btrfs and others have no fixed number
 		d.Inodes = -1
 	}
+	d.InMemory = uint32(st.Type) == unix.TMPFS_MAGIC || uint32(st.Type) == unix.RAMFS_MAGIC
 	return d
 }
 

@@ -59,6 +59,8 @@ type Disk struct {
 	Path   string `json:"path"` // the nearest directory that exists
 	Free   int64  `json:"free_bytes"`
 	Inodes int64  `json:"inodes_free"` // -1 where the file system counts none
+	// InMemory says that it is no disk at all: tmpfs or ramfs.
+	InMemory bool `json:"in_memory,omitempty"`
 }
 
 // MemoryFacts are a node's memory and swap, in bytes.
