@@ -59,8 +59,20 @@ func (c *cellRun) collectHops(ctx context.Context) {
 	})
 	c.hops = books
 	if err != nil {
-		c.emit(event.Message{Level: "warn", Position: c.cell.Position, Text: "losses may stay without a hop: " + err.Error()})
+		c.emit(event.Message{Level: "warn", Position: c.cell.Position, Text: "losses may stay without a hop: " + eachOnce(err)})
 	}
+}
+
+// eachOnce are an error's lines, each of them once: a node with five components that
+// is lost is lost five times.
+func eachOnce(err error) string {
+	var lines []string
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "; ")
 }
 
 // bookkeepers are the instances that live and keep books, those together of which

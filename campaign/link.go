@@ -124,6 +124,15 @@ func (e *lostError) Error() string {
 }
 func (e *lostError) Unwrap() error { return e.err }
 
+// named is the node and what became of it, for a reason that says itself that it
+// was lost.
+func (e *lostError) named() string {
+	if e.state == event.NodeRebooted {
+		return fmt.Sprintf("%s: it was started anew: %v", e.node, e.err)
+	}
+	return fmt.Sprintf("%s: %v", e.node, e.err)
+}
+
 // code is the reason's in a cell's verdict.
 func (e *lostError) code() string {
 	if e.state == event.NodeAgentLost {

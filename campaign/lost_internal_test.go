@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -140,6 +141,33 @@ func TestLoadMeterWaitsForALostLink(t *testing.T) {
 	}
 	if rest := m.flush(); len(rest) != patience {
 		t.Errorf("%d seconds are left, want %d", len(rest), patience)
+	}
+}
+
+// A reason and a warning are read in the night: neither may say a thing twice, and
+// both have to say it.
+func TestLossIsToldOnce(t *testing.T) {
+	t.Parallel()
+	away := &lostError{node: "worker-1", state: event.NodeLost, err: errors.New("out of reach for 12s")}
+	for _, row := range []struct {
+		lost *lostError
+		e    func(text string) measure.Evidence
+		want string
+	}{
+		{away, func(s string) measure.Evidence { return measure.Evidence{LostNodes: []string{s}} }, "lost worker-1: out of reach for 12s ("},
+		{&lostError{node: "worker-1", state: event.NodeRebooted, err: errors.New("its boot id is b and was a")},
+			func(s string) measure.Evidence { return measure.Evidence{LostNodes: []string{s}} }, "lost worker-1: it was started anew: its boot id is b and was a ("},
+		{&lostError{node: "worker-1", state: event.NodeAgentLost, err: errors.New("no agent runs there")},
+			func(s string) measure.Evidence { return measure.Evidence{LostAgents: []string{s}} }, "agent lost worker-1: no agent runs there ("},
+	} {
+		_, reasons := measure.Judge(row.e(row.lost.named()))
+		if !slices.ContainsFunc(reasons, func(r measure.Reason) bool { return strings.HasPrefix(r.Text, row.want) }) {
+			t.Errorf("want %q in %+v", row.want, reasons)
+		}
+	}
+	other := errors.New("component hub-1: no answer")
+	if got, want := eachOnce(errors.Join(away, away, other, away)), "node worker-1 is lost: out of reach for 12s; component hub-1: no answer"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -232,9 +232,9 @@ func (r *result) verdict(failure error) {
 	lost, isLost := errors.AsType[*lostError](failure)
 	switch {
 	case isLost && lost.code() == "agent_lost":
-		e.LostAgents = []string{lost.Error()}
+		e.LostAgents = []string{lost.named()}
 	case isLost:
-		e.LostNodes = []string{lost.Error()}
+		e.LostNodes = []string{lost.named()}
 	}
 	cell.Verdict, cell.Reasons = measure.Judge(e)
 	if failure != nil && !isLost {

@@ -2,6 +2,7 @@ package live
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -296,11 +297,19 @@ func sayEnd(d event.RunFinished) Note {
 	return n
 }
 
-// sayHelps tells what to do about the reasons of the cells that were seen, one
-// note a kind.
+// sayHelps tells what to do about the reasons of the cells as they stand in the end,
+// one note a kind.
 func (s *State) sayHelps() []Note {
+	var codes []string
+	for _, c := range s.Cells {
+		for _, code := range c.reasons {
+			if !slices.Contains(codes, code) {
+				codes = append(codes, code)
+			}
+		}
+	}
 	var ns []Note
-	for _, code := range s.reasons {
+	for _, code := range codes {
 		ns = append(ns, Note{Text: "  what helps against " + code + ": " + measure.NextStep(code), Lasting: true})
 	}
 	return ns

@@ -51,8 +51,6 @@ type State struct {
 
 	Log      []Note
 	Finished *event.RunFinished
-
-	reasons []string // codes of the cells' reasons that something helps against, as they came
 }
 
 // Status is where a cell stands.
@@ -76,6 +74,8 @@ type Cell struct {
 	Started time.Time
 	Took    time.Duration // from start to result
 	P99     *float64      // of a finished cell, in ms
+
+	reasons []string // codes of its last result that something helps against
 }
 
 // Node is one machine.
@@ -278,9 +278,10 @@ func (s *State) applyResult(at time.Time, d event.CellFinished) {
 	default:
 		c.Status = Invalid
 	}
+	c.reasons = nil // those of an earlier attempt are mended
 	for _, r := range d.Result.Reasons {
-		if measure.NextStep(r.Code) != "" && !slices.Contains(s.reasons, r.Code) {
-			s.reasons = append(s.reasons, r.Code)
+		if measure.NextStep(r.Code) != "" {
+			c.reasons = append(c.reasons, r.Code)
 		}
 	}
 	c.P99 = d.Result.Latency.P99
