@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"bela/agents/clock"
 	"bela/agents/monitor"
 	"bela/agents/protocol"
 )
@@ -13,15 +14,7 @@ import (
 func (a *agent) sample(ctx context.Context) {
 	failing := false
 	self := monitor.NewProcess()
-	for {
-		now := a.Clock.Now()
-		timer := time.NewTimer(time.Second - time.Duration(now%int64(time.Second)))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-		}
+	for awaitSecond(ctx, a.Clock) {
 		host, err := monitor.Host()
 		if err != nil && !failing {
 			a.log("error", "cannot read the host's counters: "+err.Error())
@@ -32,3 +25,27 @@ func (a *agent) sample(ctx context.Context) {
 		a.events.append(protocol.Event{Sample: &s})
 	}
 }
+
+// awaitSecond waits until the next full second of the testbed's time has begun;
+// false when ctx ended before. A timer runs on the node's own clock, and is early
+// where that is the faster one: a sample taken then would be followed at once by
+// another of the same second, and what little was used between the two would
+// count as the use of a second.
+func awaitSecond(ctx context.Context, c *clock.Clock) bool {
+	now := c.Now()
+	full := nextSecond(now)
+	for ; now < full; now = c.Now() {
+		full = nextSecond(now) // sooner where the time was set back
+		timer := time.NewTimer(time.Duration(full - now))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		case <-timer.C:
+		}
+	}
+	return ctx.Err() == nil
+}
+
+// nextSecond is the first full second after a time, both in nanoseconds.
+func nextSecond(at int64) int64 { return at - at%int64(time.Second) + int64(time.Second) }
