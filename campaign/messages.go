@@ -7,18 +7,19 @@ import (
 
 // messageUse gathers how many messages an instance took and handed on, and how
 // large their payloads were.
-type messageUse struct{ in, out, payloadIn, payloadOut []measure.Reading }
+type messageUse struct{ in, out, payloadIn, payloadOut counter }
 
-func (u *messageUse) add(at int64, c *protocol.Counters) {
-	u.in = append(u.in, measure.Reading{At: at, Value: c.MessagesIn})
-	u.out = append(u.out, measure.Reading{At: at, Value: c.MessagesOut})
-	u.payloadIn = append(u.payloadIn, measure.Reading{At: at, Value: c.PayloadIn})
-	u.payloadOut = append(u.payloadOut, measure.Reading{At: at, Value: c.PayloadOut})
+// add takes what a process had counted at a time.
+func (u *messageUse) add(at int64, pid int, c *protocol.Counters) {
+	u.in.add(at, c.MessagesIn, pid)
+	u.out.add(at, c.MessagesOut, pid)
+	u.payloadIn.add(at, c.PayloadIn, pid)
+	u.payloadOut.add(at, c.PayloadOut, pid)
 }
 
 func (u *messageUse) fill(row *measure.Component, w window) {
-	row.MessagesIn, row.MessagesOut = rate(u.in, w), rate(u.out, w)
-	row.MessageIn, row.MessageOut = mean(rate(u.payloadIn, w), row.MessagesIn), mean(rate(u.payloadOut, w), row.MessagesOut)
+	row.MessagesIn, row.MessagesOut = u.in.rate(w), u.out.rate(w)
+	row.MessageIn, row.MessageOut = mean(u.payloadIn.rate(w), row.MessagesIn), mean(u.payloadOut.rate(w), row.MessagesOut)
 }
 
 // mean is bytes a message; nil where there were none.

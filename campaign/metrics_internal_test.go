@@ -92,7 +92,7 @@ func TestThroughputOfHalfAHop(t *testing.T) {
 	count := func(instance int, until int64) {
 		for at := int64(0); at <= until; at++ {
 			in, out := 100*at, 50*at
-			use.instance("gateway", instance).net.add(protocol.Traffic{At: at * oneSecond, Source: "own", BytesIn: &in, BytesOut: &out})
+			use.instance("gateway", instance).net.add(protocol.Traffic{At: at * oneSecond, Source: "own", BytesIn: &in, BytesOut: &out}, 1)
 		}
 	}
 	count(1, 10)

@@ -12,12 +12,11 @@ import (
 // trafficRates makes rates of an instance's traffic: of a built-in's own counters,
 // or of the newest two readings of its source.
 func (m *nodeMeter) trafficRates(out *event.ComponentSample, c protocol.ComponentSample) {
-	if c.Counters != nil {
+	if out.Counted {
 		in, written := out.BytesIn, out.BytesOut
 		out.NetIn, out.NetOut, out.NetSource = &in, &written, protocol.TrafficOwn
-		return
 	}
-	if c.Traffic == nil {
+	if c.Counters != nil || c.Traffic == nil {
 		return
 	}
 	if m.traffic == nil {
@@ -72,14 +71,14 @@ func pressureRates(out *event.ComponentSample, before, c *protocol.GroupSample, 
 
 // limitUse gathers what limits did to an instance over a cell.
 type limitUse struct {
-	throttled []measure.Reading // ns
-	oomKills  *int64            // of all its processes in the cell
-	earlier   int64             // of those that were started before the last
-	peak      *float64          // MiB
+	throttled counter  // ns
+	oomKills  *int64   // of all its processes in the cell
+	earlier   int64    // of those that were started before the last
+	peak      *float64 // MiB
 }
 
-// add takes a sample; another process counts from zero.
-func (u *limitUse) add(at int64, another bool, s *protocol.GroupSample, until int64) {
+// add takes a sample of a process; another one counts from zero.
+func (u *limitUse) add(at int64, pid int, another bool, s *protocol.GroupSample, until int64) {
 	if another && u.oomKills != nil {
 		u.earlier = *u.oomKills
 	}
@@ -87,7 +86,7 @@ func (u *limitUse) add(at int64, another bool, s *protocol.GroupSample, until in
 		return
 	}
 	if s.ThrottledNS != nil {
-		u.throttled = append(u.throttled, measure.Reading{At: at, Value: *s.ThrottledNS})
+		u.throttled.add(at, *s.ThrottledNS, pid)
 	}
 	if s.OOMKills != nil {
 		n := u.earlier + *s.OOMKills
@@ -103,7 +102,7 @@ func (u *limitUse) add(at int64, another bool, s *protocol.GroupSample, until in
 }
 
 func (u *limitUse) fill(row *measure.Component, w window) {
-	if ns, ok := measure.Increase(u.throttled, w.from, w.to); ok {
+	if ns, ok := measure.Increase(u.throttled.readings, w.from, w.to); ok {
 		s := ns / 1e9
 		row.CPUThrottled = &s
 	}
@@ -113,26 +112,46 @@ func (u *limitUse) fill(row *measure.Component, w window) {
 // netUse gathers an instance's traffic over a cell.
 type netUse struct {
 	source  string
-	in, out []measure.Reading
+	in, out counter
 }
 
-// add takes a reading of its source.
-func (u *netUse) add(t protocol.Traffic) {
+// add takes a reading of a process's source.
+func (u *netUse) add(t protocol.Traffic, pid int) {
 	u.source = t.Source
-	u.in = appended(u.in, t.At, t.BytesIn)
-	u.out = appended(u.out, t.At, t.BytesOut)
-}
-
-func appended(readings []measure.Reading, at int64, value *int64) []measure.Reading {
-	if value == nil || len(readings) > 0 && readings[len(readings)-1].At >= at {
-		return readings
+	if t.BytesIn != nil {
+		u.in.add(t.At, *t.BytesIn, pid)
 	}
-	return append(readings, measure.Reading{At: at, Value: *value})
+	if t.BytesOut != nil {
+		u.out.add(t.At, *t.BytesOut, pid)
+	}
 }
 
-// rateWithin is the rate over the window. A source that looks seldom may not
-// reach to its edges: then that of the stretch inside, if it is most of it.
-func rateWithin(readings []measure.Reading, w window) *float64 {
+// counter is a cumulative counter of an instance over all its processes, each of
+// which begins again from zero. What it shows never falls.
+type counter struct {
+	readings     []measure.Reading
+	pid          int   // whose the last value was
+	last, before int64 // that value, and what there was before its process counted
+}
+
+// add takes a process's value at a time. One that is not newer than the last
+// is nothing new.
+func (c *counter) add(at, value int64, pid int) {
+	if n := len(c.readings); n > 0 && c.readings[n-1].At >= at {
+		return
+	}
+	if pid != c.pid || value < c.last {
+		c.before += c.last
+	}
+	c.pid, c.last = pid, value
+	c.readings = append(c.readings, measure.Reading{At: at, Value: c.before + value})
+}
+
+// rate is that over the window. A source that looks seldom, or a moment before a
+// sample, may not reach to its edges: then that of the stretch inside, if it is most
+// of it.
+func (c *counter) rate(w window) *float64 {
+	readings := c.readings
 	if r := rate(readings, w); r != nil || len(readings) < 2 {
 		return r
 	}

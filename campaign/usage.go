@@ -75,7 +75,10 @@ func componentRates(before, c protocol.ComponentSample, dt float64) event.Compon
 	if c.Counters != nil {
 		var was protocol.Counters
 		if before.Counters != nil {
-			was = *before.Counters
+			was, dt = *before.Counters, float64(c.CountedAt-before.CountedAt)/1e9
+		}
+		if dt <= 0 {
+			return out // it has not told anything anew
 		}
 		out.Counted = true
 		out.MessagesIn = float64(c.Counters.MessagesIn-was.MessagesIn) / dt
@@ -110,7 +113,7 @@ func (w window) holds(at int64) bool {
 type instanceUse struct {
 	component string
 	instance  int
-	cpu       []measure.Reading
+	cpu       counter
 	net       netUse
 	limits    limitUse
 	messages  messageUse
@@ -154,21 +157,21 @@ func (m *useMeter) add(n event.NodeSample, raw protocol.Sample) {
 	for _, c := range raw.Components {
 		u := m.instance(c.Name, c.Instance)
 		u.restarts = c.Restarts
-		u.limits.add(raw.At, u.pid != c.PID, c.Group, m.window.to)
+		u.limits.add(raw.At, c.PID, u.pid != c.PID, c.Group, m.window.to)
 		if u.pid != c.PID {
 			u.pid, u.earlier = c.PID, u.dropped
 		}
-		u.cpu = append(u.cpu, measure.Reading{At: raw.At, Value: c.CPUNS})
+		u.cpu.add(raw.At, c.CPUNS, c.PID)
 		if inside {
 			u.memory = append(u.memory, float64(c.Memory)/mib)
 		}
 		if c.Counters != nil {
-			u.net.add(protocol.Traffic{At: raw.At, Source: protocol.TrafficOwn, BytesIn: &c.Counters.BytesIn, BytesOut: &c.Counters.BytesOut})
-			u.messages.add(raw.At, c.Counters)
+			u.net.add(protocol.Traffic{At: c.CountedAt, Source: protocol.TrafficOwn, BytesIn: &c.Counters.BytesIn, BytesOut: &c.Counters.BytesOut}, c.PID)
+			u.messages.add(c.CountedAt, c.PID, c.Counters)
 			u.dropped = summed(u.earlier, c.Counters.Dropped) // also what was dropped outside the window
 		}
-		if c.Traffic != nil {
-			u.net.add(*c.Traffic)
+		if c.Traffic != nil && c.Traffic.At-raw.At < int64(time.Second) { // else it was read before the node knew the testbed's time
+			u.net.add(*c.Traffic, c.PID)
 			if n := c.Traffic.Dropped; n != nil {
 				u.dropped = summed(u.earlier, map[string]int64{c.Traffic.Source: *n})
 			}
@@ -217,14 +220,14 @@ func (u *instanceUse) fill(row *measure.Component, w window) {
 	const nsPerMCPU = 1e6 // nanoseconds of CPU a second
 	// A second at the window's edge belongs to it when most of it does.
 	half := int64(time.Second) / 2
-	cpu := measure.Summarize(measure.Rates(u.cpu, w.from-half, w.to+half))
+	cpu := measure.Summarize(measure.Rates(u.cpu.readings, w.from-half, w.to+half))
 	row.CPUP95, row.CPUMax = scaled(cpu.P95, nsPerMCPU), scaled(cpu.Max, nsPerMCPU)
-	if row.CPUMean = scaled(rate(u.cpu, w), nsPerMCPU); row.CPUMean == nil {
+	if row.CPUMean = scaled(rate(u.cpu.readings, w), nsPerMCPU); row.CPUMean == nil {
 		row.CPUMean = scaled(cpu.Mean, nsPerMCPU)
 	}
 	memory := measure.Summarize(u.memory)
 	row.MemoryMean, row.MemoryMax = memory.Mean, memory.Max
-	row.NetIn, row.NetOut, row.NetSource = rateWithin(u.net.in, w), rateWithin(u.net.out, w), u.net.source
+	row.NetIn, row.NetOut, row.NetSource = u.net.in.rate(w), u.net.out.rate(w), u.net.source
 	u.limits.fill(row, w)
 	u.messages.fill(row, w)
 	row.Restarts = u.restarts
@@ -241,7 +244,7 @@ func (m *useMeter) throughput(cell experiment.Cell, kind experiment.Kind) (in, o
 		}
 		for _, i := range c.Instances {
 			u := m.instance(c.Name, i.Index)
-			allIn, allOut = append(allIn, rateWithin(u.net.in, m.window)), append(allOut, rateWithin(u.net.out, m.window))
+			allIn, allOut = append(allIn, u.net.in.rate(m.window)), append(allOut, u.net.out.rate(m.window))
 		}
 	}
 	return total(allIn), total(allOut)

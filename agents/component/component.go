@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"bela/agents/meter"
 	"bela/agents/protocol"
@@ -307,14 +308,17 @@ func (s *Supervisor) Sample() []protocol.ComponentSample {
 	var samples []protocol.ComponentSample
 	running := s.list()
 	for _, in := range running {
-		samples = append(samples, protocol.ComponentSample{
+		one := protocol.ComponentSample{
 			Name: in.name, Instance: in.number, PID: in.pid,
 			ProcessSample: in.usage(&table),
 			Restarts:      in.restarts,
 			Group:         in.groupSample(),
-			Counters:      in.counters.Load(),
 			Traffic:       in.metered(),
-		})
+		}
+		if c := in.counters.Load(); c != nil {
+			one.Counters, one.CountedAt = c.Counters, s.Now()-int64(time.Since(c.at))
+		}
+		samples = append(samples, one)
 	}
 	// After the use, which finds out what processes there are.
 	for in, t := range s.traffic.look(s, running) {

@@ -488,3 +488,34 @@ func TestLogIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// If this failed, what a built-in counted would stand at the time at which somebody
+// looked, and a rate over a window would have up to a second's messages too many or
+// too few.
+func TestCountersHaveTheTimeAtWhichTheyCame(t *testing.T) {
+	b := newBench(t, false)
+	b.Now = func() int64 { return time.Now().UnixNano() }
+	spec := b.process()
+	builtIn(&spec, "broker")
+	b.start(spec)
+	await(t, "a counter", func() bool { return b.sample().Counters != nil })
+	if err := b.Pause(spec.Name, spec.Instance); err != nil {
+		t.Fatal(err)
+	}
+	var last protocol.ComponentSample
+	await(t, "no new counter", func() bool {
+		before := last
+		last = b.sample()
+		return before.Counters != nil && before.Counters.MessagesIn == last.Counters.MessagesIn
+	})
+	paused := b.Now()
+	await(t, "some time to pass", func() bool { return b.Now()-paused > int64(300*time.Millisecond) })
+	again := b.sample()
+	// The two looks read two clocks each, a moment apart.
+	if moved := time.Duration(again.CountedAt - last.CountedAt); again.Counters.MessagesIn == last.Counters.MessagesIn && moved.Abs() > 100*time.Millisecond {
+		t.Errorf("counters that did not change are of %v later", moved)
+	}
+	if last.CountedAt > paused || last.CountedAt < paused-int64(patience) {
+		t.Errorf("counters of %v before the pause", time.Duration(paused-last.CountedAt))
+	}
+}

@@ -38,6 +38,12 @@ const (
 	dead
 )
 
+// counted is a built-in's last report of its counters, and when it came.
+type counted struct {
+	*protocol.Counters
+	at time.Time
+}
+
 // instance is one running process.
 type instance struct {
 	key
@@ -60,7 +66,7 @@ type instance struct {
 
 	readyOnce sync.Once
 	ready     chan struct{} // closed by a built-in's report
-	counters  atomic.Pointer[protocol.Counters]
+	counters  atomic.Pointer[counted]
 	booksMu   sync.Mutex        // one asks at a time
 	booked    chan report.Books // a built-in's answers
 	asked     atomic.Bool       // it was told to end
@@ -255,7 +261,7 @@ func (in *instance) listen(r *os.File) {
 			in.readyOnce.Do(func() { close(in.ready) })
 		}
 		if l.Counters != nil {
-			in.counters.Store(l.Counters)
+			in.counters.Store(&counted{l.Counters, time.Now()})
 		}
 		if l.Books != nil {
 			select {

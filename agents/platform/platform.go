@@ -154,8 +154,8 @@ func run(ctx context.Context, spec protocol.ComponentSpec, log *slog.Logger, rep
 	}
 	send := func() error { n := c.counters(); return reports.Write(report.Line{Counters: &n}) }
 	err = reports.Write(report.Line{Ready: &report.Ready{Address: c.address()}})
-	second := time.NewTicker(time.Second)
-	defer second.Stop()
+	tick := time.NewTicker(report.Interval)
+	defer tick.Stop()
 	for err == nil {
 		select {
 		case <-ctx.Done():
@@ -163,7 +163,7 @@ func run(ctx context.Context, spec protocol.ComponentSpec, log *slog.Logger, rep
 			return send()
 		case err = <-c.failed():
 			err = fmt.Errorf("%s-%d: %w", spec.Name, spec.Instance, err)
-		case <-second.C:
+		case <-tick.C:
 			err = send()
 		case <-asked:
 			var answer report.Books

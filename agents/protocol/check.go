@@ -302,6 +302,7 @@ func (s *ComponentSample) check(c *check) {
 		c.counts("throttled_ns", g.ThrottledNS, "throttled_periods", g.ThrottledPeriods, "oom_kills", g.OOMKills, "memory_peak_bytes", g.MemoryPeak)
 	}
 	if n := s.Counters; n != nil {
+		c.time("counted_at_ns", s.CountedAt)
 		c.counts("messages_in", n.MessagesIn, "messages_out", n.MessagesOut, "bytes_in", n.BytesIn, "bytes_out", n.BytesOut,
 			"payload_in", n.PayloadIn, "payload_out", n.PayloadOut)
 		for reason, dropped := range n.Dropped {

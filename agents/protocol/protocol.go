@@ -477,7 +477,9 @@ type ComponentSample struct {
 	// its source has nothing new.
 	Traffic *Traffic `json:"traffic,omitempty"`
 	// Counters are what a built-in component counts itself; nil for others.
-	Counters *Counters `json:"counters,omitempty"`
+	// CountedAt is when they came from it, in testbed time.
+	Counters  *Counters `json:"counters,omitempty"`
+	CountedAt int64     `json:"counted_at_ns,omitempty"`
 }
 
 // Counters are a built-in component's own: messages and bytes in from its

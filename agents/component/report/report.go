@@ -37,11 +37,16 @@ type Line struct {
 	// Ready is sent once, when the component accepts work: it listens, and its
 	// subscriptions are in place.
 	Ready *Ready `json:"ready,omitempty"`
-	// Counters are sent every second and once at the end.
+	// Counters are sent every Interval and once at the end.
 	Counters *protocol.Counters `json:"counters,omitempty"`
 	// Books answers BooksSignal: they lie in BooksFile, or could not be written.
 	Books *Books `json:"books,omitempty"`
 }
+
+// Interval is how often a component tells its counters. They are read out once a
+// second, and are never older than this: what they hold reaches nearly to the end of
+// a cell whose last messages arrive at once.
+const Interval = 250 * time.Millisecond
 
 // BooksSignal asks a component for its books of single messages. They may have
 // megabytes, so they are left in its working directory as BooksFile, a JSON
