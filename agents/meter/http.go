@@ -58,11 +58,12 @@ func (w *web) get(ctx context.Context, path string, header http.Header, f func(i
 	if answer.StatusCode != http.StatusOK {
 		return fmt.Errorf("it answered %s", answer.Status)
 	}
-	body := &io.LimitedReader{R: answer.Body, N: maxAnswer}
-	if err := f(body); err != nil {
-		if body.N <= 0 {
-			return fmt.Errorf("the answer is above %d MiB", maxAnswer>>20)
-		}
+	body := &io.LimitedReader{R: answer.Body, N: maxAnswer + 1}
+	err = f(body)
+	if body.N <= 0 { // f has not seen all of it
+		return fmt.Errorf("the answer is above %d MiB", maxAnswer>>20)
+	}
+	if err != nil {
 		return err
 	}
 	_, _ = io.Copy(io.Discard, body) // so that the connection can be used again

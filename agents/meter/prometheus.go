@@ -33,11 +33,47 @@ type selector struct {
 }
 
 // prometheus reads any endpoint in Prometheus' text format: the sum of all series
-// that each selector takes.
+// that each selector takes, and ever took.
 type prometheus struct {
 	*web
-	wanted map[string]selector // by the number's name
-	header http.Header
+	wanted  map[string]selector // by the number's name
+	tallies map[string]*tally   // the same
+	header  http.Header
+}
+
+// tally adds up the series of one number. One that ends, as with a connection,
+// keeps what it had, and one that begins again from zero adds to that: a sum that
+// fell would be taken for that of a process that was started again.
+type tally struct {
+	last  map[string]float64 // by labels, also of series that are gone
+	ended float64            // of what began again, and of those that are forgotten
+}
+
+// add takes all series that there are now, and returns the sum; false where there
+// has never been one.
+func (t *tally) add(now map[string]float64) (sum float64, ok bool) {
+	if t.last == nil {
+		t.last = make(map[string]float64)
+	}
+	for labels, n := range now {
+		if had := t.last[labels]; n < had {
+			t.ended += had
+		}
+		t.last[labels] = n
+	}
+	if len(t.last) > maxSeries {
+		for labels, had := range t.last {
+			if _, there := now[labels]; !there {
+				t.ended += had
+				delete(t.last, labels)
+			}
+		}
+	}
+	sum = t.ended
+	for _, n := range t.last {
+		sum += n
+	}
+	return sum, len(t.last) > 0
 }
 
 func newPrometheus(spec protocol.MeterSpec) (source, error) {
@@ -48,11 +84,12 @@ func newPrometheus(spec protocol.MeterSpec) (source, error) {
 	if len(spec.Map) == 0 {
 		return nil, errors.New("metrics: the source prometheus needs a map of numbers to metrics")
 	}
-	p := &prometheus{web: w, wanted: make(map[string]selector), header: http.Header{"Accept": {"text/plain;version=0.0.4"}}}
+	p := &prometheus{web: w, wanted: make(map[string]selector), tallies: make(map[string]*tally), header: http.Header{"Accept": {"text/plain;version=0.0.4"}}}
 	for number, text := range spec.Map {
 		if p.wanted[number], err = parseSelector(text); err != nil {
 			return nil, fmt.Errorf("metrics: %s: %w", number, err)
 		}
+		p.tallies[number] = new(tally)
 	}
 	return p, nil
 }
@@ -102,8 +139,9 @@ func (p *prometheus) page(r io.Reader) (*protocol.Traffic, error) {
 	var t protocol.Traffic
 	var missing []string
 	for _, number := range slices.Sorted(maps.Keys(p.wanted)) {
-		n, ok := sum(families, p.wanted[number])
-		if !ok {
+		total, ok := p.tallies[number].add(taken(families, p.wanted[number]))
+		n := int64(math.Round(total))
+		if !ok || total >= math.MaxInt64 {
 			missing = append(missing, p.wanted[number].name)
 			continue
 		}
@@ -147,26 +185,30 @@ func (p *prometheus) wants(name string) bool {
 	return false
 }
 
-// sum adds up the series that a selector takes; false where there is none, or
-// they are no count.
-func sum(families map[string]*dto.MetricFamily, s selector) (int64, bool) {
-	total, found := 0.0, false
+// taken are the series that a selector takes, by their labels; one that is no
+// count is left out.
+func taken(families map[string]*dto.MetricFamily, s selector) map[string]float64 {
+	all := make(map[string]float64)
 	for _, m := range families[s.name].GetMetric() {
 		has := labelsOf(m)
 		matches := true
 		for name, value := range s.labels {
 			matches = matches && has[name] == value
 		}
-		if !matches {
-			continue
+		if n := m.GetUntyped().GetValue(); matches && n >= 0 && n < math.MaxInt64 { // not NaN either
+			all[keyOf(has)] += n
 		}
-		total += m.GetUntyped().GetValue()
-		found = true
 	}
-	if !found || math.IsNaN(total) || total < 0 || total >= math.MaxInt64 {
-		return 0, false
+	return all
+}
+
+// keyOf tells series of one metric apart.
+func keyOf(labels map[string]string) string {
+	var key strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		fmt.Fprintf(&key, "%q=%q,", name, labels[name])
 	}
-	return int64(math.Round(total)), true
+	return key.String()
 }
 
 // field is where a number of a MeterSpec's Map belongs.

@@ -147,6 +147,63 @@ func TestRabbitMQKeepsWhatClosedConnectionsHad(t *testing.T) {
 	}
 }
 
+// If this failed, the end of a connection that has series of its own would make the
+// sum fall, and all that the others ever carried would count as the next second's.
+func TestPrometheusKeepsWhatEndedSeriesHad(t *testing.T) {
+	src, err := newPrometheus(protocol.MeterSpec{URL: "http://127.0.0.1:1", Map: map[string]string{"bytes_in": `bytes_total{direction="in"}`}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := src.(*prometheus)
+	const other = "bytes_total{direction=\"out\"} 7\n"
+	for i, tt := range []struct {
+		page string
+		want string
+	}{
+		{`bytes_total{client="a",direction="in"} 1000`, "1000"},
+		{"bytes_total{client=\"a\",direction=\"in\"} 1000\nbytes_total{client=\"b\",direction=\"in\"} 50", "1050"},
+		{`bytes_total{client="b",direction="in"} 60`, "1060"},                                                     // a is gone
+		{"bytes_total{direction=\"in\",client=\"b\"} 60\nbytes_total{client=\"a\",direction=\"in\"} 5", "1065"},   // a came back, and counts from zero
+		{"bytes_total{client=\"a\",direction=\"in\"} 5", "1065"},                                                  // b was left out once
+		{"bytes_total{client=\"a\",direction=\"in\"} 9\nbytes_total{client=\"b\",direction=\"in\"} 61", "1070"},   // and goes on
+		{"bytes_total{client=\"a\",direction=\"in\"} NaN\nbytes_total{client=\"b\",direction=\"in\"} 62", "1071"}, // no count
+		{"", "1071"}, // nobody is connected
+	} {
+		got, err := p.page(strings.NewReader(tt.page + "\n" + other))
+		if err != nil || shown(got) != tt.want+" ? ? ? ?" {
+			t.Errorf("look %d: %s, %v; want %s", i+1, shown(got), err, tt.want)
+		}
+	}
+	for i := range 3 * maxSeries / 1000 {
+		now := make(map[string]float64)
+		for j := range 1000 {
+			now[fmt.Sprint(i, j)] = 1
+		}
+		p.tallies["bytes_in"].add(now)
+	}
+	if sum, _ := p.tallies["bytes_in"].add(nil); sum != 1071+3*maxSeries || len(p.tallies["bytes_in"].last) > maxSeries {
+		t.Errorf("after many connections the sum is %v, of %d series", sum, len(p.tallies["bytes_in"].last))
+	}
+}
+
+// If this failed, a page that is cut off would be taken for a whole one: its last
+// number may have lost its end.
+func TestAPageThatIsCutOffIsNone(t *testing.T) {
+	var pages sync.Map
+	const filling, half = "# a comment\n", "bytes_total 12"
+	left := maxAnswer + 1 - len(half)
+	page := strings.Repeat(filling, left/len(filling)) + strings.Repeat("\n", left%len(filling)) + half + "3456\n"
+	pages.Store("/", page)
+	src, err := newPrometheus(protocol.MeterSpec{URL: serve(t, &pages), Map: map[string]string{"bytes_in": "bytes_total"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.close()
+	if got, err := src.read(t.Context()); err == nil || !strings.Contains(err.Error(), "16 MiB") {
+		t.Errorf("%s, %v", shown(got), err)
+	}
+}
+
 // If this failed, a page without an end would fill the agent's memory, or a
 // server that hangs would hold everything up.
 func TestSourcesAreBounded(t *testing.T) {
