@@ -199,6 +199,25 @@ func TestNegativeLatenciesAreCounted(t *testing.T) {
 	}
 }
 
+// Of an open ledger nobody knows what was dropped: more may have come than was
+// sent, and the series would have drops below zero.
+func TestSeriesOfAnOpenLedgerHasNoDrops(t *testing.T) {
+	r := flow{clocksApart["right"], clocksApart["right"], 3, 1e6}.result(t, 0)
+	r.books["iot-1"].Devices.PublishedPerSecond = []int64{10, 9, 11} // and 10 came in each
+	for closed, want := range map[bool][]int64{false: nil, true: {0, -1, 1}} {
+		r.out.Cell.Ledger.Closed, r.out.Series = closed, nil
+		r.latencies()
+		for i, s := range r.out.Series {
+			if (s.Dropped != nil) != closed || closed && *s.Dropped != want[i] {
+				t.Errorf("closed is %v: second %d has drops %v", closed, s.T, s.Dropped)
+			}
+		}
+		if len(r.out.Series) != 3 {
+			t.Errorf("%d seconds", len(r.out.Series))
+		}
+	}
+}
+
 // The controller keeps a bounded number of probes. Those of a cell's first
 // seconds must outlast its last, or the beginning of a long cell is corrected
 // by guess.

@@ -25,7 +25,6 @@ func (r *result) faults(seconds map[int]*second) {
 	}
 	end := int((r.window.to - r.start) / int64(time.Second))
 	view := make([]measure.FaultSecond, end)
-	fan := int64(r.fanOut())
 	for t := range view {
 		if q := r.meter.quiet[int64(t)]; q != nil {
 			view[t].Arrived = &q.arrived
@@ -34,11 +33,7 @@ func (r *result) faults(seconds map[int]*second) {
 		if s == nil {
 			s = &second{}
 		}
-		view[t].Latency = s.latency
-		if len(r.missing) == 0 {
-			dropped := s.published*fan - s.delivered
-			view[t].Dropped = &dropped
-		}
+		view[t].Latency, view[t].Dropped = s.latency, r.dropped(s)
 	}
 	cell.FaultDropped = measure.AssessFaults(cell.Faults, view, end)
 	for _, v := range view {

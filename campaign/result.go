@@ -187,20 +187,27 @@ func (r *result) series(seconds map[int]*second) {
 		return
 	}
 	last := slices.Max(slices.Collect(maps.Keys(seconds)))
-	fan := int64(r.fanOut())
 	for t := 0; t <= last; t++ {
 		s := seconds[t]
 		if s == nil {
 			s = &second{latency: new(measure.Histogram)}
 		}
 		q := s.latency.Quantiles()
-		row := measure.Second{T: t, Phase: string(r.meter.phase(int64(t))), Published: s.published, Delivered: s.delivered, P5: q.P5, P50: q.P50, P99: q.P99}
-		if len(r.missing) == 0 {
-			dropped := s.published*fan - s.delivered
-			row.Dropped = &dropped
-		}
-		r.out.Series = append(r.out.Series, row)
+		r.out.Series = append(r.out.Series, measure.Second{
+			T: t, Phase: string(r.meter.phase(int64(t))), Published: s.published, Delivered: s.delivered, Dropped: r.dropped(s),
+			P5: q.P5, P50: q.P50, P99: q.P99,
+		})
 	}
+}
+
+// dropped is what was due in a second and never came; nil where the books do not
+// say. Of an open ledger it could be below zero: more came than was sent.
+func (r *result) dropped(s *second) *int64 {
+	if len(r.missing) > 0 || !r.out.Cell.Ledger.Closed {
+		return nil
+	}
+	n := s.published*int64(r.fanOut()) - s.delivered
+	return &n
 }
 
 // use fills in what components and hops used.
