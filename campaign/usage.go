@@ -171,7 +171,7 @@ func (m *useMeter) add(n event.NodeSample, raw protocol.Sample) {
 			u.dropped = summed(u.earlier, c.Counters.Dropped) // also what was dropped outside the window
 		}
 		if c.Traffic != nil && c.Traffic.At-raw.At < int64(time.Second) { // else it was read before the node knew the testbed's time
-			u.net.add(*c.Traffic, c.PID)
+			u.net.add(*c.Traffic, counting(c))
 			if n := c.Traffic.Dropped; n != nil {
 				u.dropped = summed(u.earlier, map[string]int64{c.Traffic.Source: *n})
 			}
@@ -188,6 +188,15 @@ func (m *useMeter) add(n event.NodeSample, raw protocol.Sample) {
 	}
 	use.cpu = append(use.cpu, n.CPU/float64(n.CPUs)/10)
 	use.steal = append(use.steal, n.Steal/float64(n.CPUs)/10)
+}
+
+// counting is the process whose traffic is counted; 0 is any: a foreign one may
+// go on with what it had counted before it was started again.
+func counting(c protocol.ComponentSample) int {
+	if c.Traffic.Source != protocol.TrafficSockets {
+		return 0
+	}
+	return c.PID
 }
 
 // summed adds counts up by their names.

@@ -31,6 +31,10 @@ type stan struct {
 	spec   *protocol.BooksSpec // nil where no book is wanted
 	dial   func() (*nats.Conn, error)
 
+	seen   bool  // the stream, by this process
+	before int64 // messages that the stream had then: an instance that was killed stored them
+	stored int64 // since
+
 	led       bool  // the hubs' consumer, when the counters were last read
 	delivered int64 // by all instances, when the counters were last read
 	own       int64 // of them by this one
@@ -62,10 +66,12 @@ func startStan(ctx context.Context, spec protocol.ComponentSpec, log *slog.Logge
 	}
 	st := &stan{server: s, log: log, spec: spec.Books}
 	st.dial = st.dialSelf(spec)
+	_ = st.counters() // what is on the disk is none of this process's
 	if err := st.prepare(ctx, spec); err != nil {
 		s.Shutdown()
 		return nil, err
 	}
+	_ = st.counters() // the same of what other instances had, where it has to be fetched
 	return st, nil
 }
 
@@ -126,15 +132,21 @@ func (s *stan) failed() <-chan error { return nil }
 // of payload bytes. It is for one goroutine.
 func (s *stan) counters() protocol.Counters {
 	c := natsTotals(s.server, s.log)
-	c.MessagesIn, c.MessagesOut = 0, s.own
 	info, err := s.server.Jsz(&server.JSzOptions{Accounts: true, Streams: true, Consumer: true})
 	if err != nil {
 		s.log.Warn("counters", "error", err)
-		return c
+		info = new(server.JSInfo) // what was last known stands
 	}
 	for _, a := range info.AccountDetails {
 		for _, stream := range a.Streams {
-			c.MessagesIn += int64(stream.State.LastSeq)
+			if stream.Name != streamName {
+				continue
+			}
+			if last := int64(stream.State.LastSeq); s.seen {
+				s.stored = max(s.stored, last-s.before)
+			} else {
+				s.seen, s.before = true, last
+			}
 			for _, consumer := range stream.Consumer {
 				if consumer.Name == consumerName {
 					led := consumer.Cluster == nil || consumer.Cluster.Leader == s.server.Name()
@@ -145,15 +157,15 @@ func (s *stan) counters() protocol.Counters {
 			}
 		}
 	}
-	c.MessagesOut = s.own
+	c.MessagesIn, c.MessagesOut = s.stored, s.own
 	return c
 }
 
 // count takes the number of messages that all instances have delivered: what
 // came on since the last time is this one's where it led then and now, or where
-// it is the only one that ever did.
+// it is the only one that ever did, and not another process before it.
 func (s *stan) count(delivered int64, leads bool) {
-	if leads && (s.led || s.delivered == 0) {
+	if leads && (s.led || s.delivered == 0 && s.before == 0) {
 		s.own += max(delivered-s.delivered, 0)
 	}
 	s.led, s.delivered = leads, delivered
