@@ -19,7 +19,9 @@ func (a *agent) sample(ctx context.Context) {
 		if err != nil && !failing {
 			a.log("error", "cannot read the host's counters: "+err.Error())
 		}
-		failing = err != nil
+		if failing = err != nil; failing {
+			host = protocol.HostSample{} // nothing of it rather than a part
+		}
 		s := protocol.Sample{At: a.Clock.Now(), Host: host, Agent: self.Sample(), Components: a.components.Sample()}
 		a.load.samples(&s)
 		a.events.append(protocol.Event{Sample: &s})

@@ -246,6 +246,7 @@ func (r *runner) onAgentEvent(m *member, e protocol.Event) {
 			r.untimely(m, c, e.Sample)
 			return
 		}
+		m.meter.complete(&e.Sample.Host)
 		rates, ok := m.meter.add(*e.Sample)
 		if !ok {
 			return

@@ -106,3 +106,41 @@ func TestHealthOfACounterThatBeganAnew(t *testing.T) {
 		t.Errorf("%d lost, %g ms paused, want 2 and 3", n.ConnectionsLost, n.AgentGCPause)
 	}
 }
+
+// A host's counters that could not be read for a second are 0 in its sample. If this
+// failed, all that the machine ever dropped or used would be the next second's, and
+// a good cell degraded for it.
+func TestHostThatCouldNotBeReadForASecond(t *testing.T) {
+	use := newUseMeter(window{from: 0, to: 9e9})
+	m := nodeMeter{node: "iot-1"}
+	for second := range int64(9) {
+		s := sampleAt(second, func(s *protocol.Sample) {
+			s.Host.CPUBusyNS = 1e15 + second*1e9 // half of its two CPUs
+			s.Components = []protocol.ComponentSample{{Name: "broker", Instance: 1, PID: 7, ProcessSample: protocol.ProcessSample{Memory: 64 << 20}}}
+			switch second {
+			case 3: // nothing
+				s.Host, s.Components[0].Memory = protocol.HostSample{}, 0
+			case 6: // not all
+				s.Host.SoftnetDrops, s.Host.ListenOverflows, s.Host.ListenDrops, s.Host.TCPRetransmits = 0, 0, 0, 0
+			}
+		})
+		m.complete(&s.Host)
+		if n, ok := m.add(s); ok {
+			if n.TCPRetransmits != 0 || n.ListenDrops != 0 || n.CPU > 2000 {
+				t.Errorf("second %d: %+v", second, n)
+			}
+			use.add(n, s)
+		}
+	}
+	if h := use.health.evidence(); len(h) != 1 || h[0].PacketsDropped != 0 || h[0].ListenOverflows != 0 {
+		t.Errorf("%+v of a machine that dropped nothing", h)
+	}
+	if load := use.load(); len(load) != 1 || math.Abs(load[0].CPU-50) > 0.1 {
+		t.Errorf("%+v, want 50 %% of its CPUs", load)
+	}
+	var row measure.Component
+	use.instance("broker", 1).fill(&row, use.window)
+	if *row.MemoryMean != 64 {
+		t.Errorf("%v MiB, want 64", *row.MemoryMean)
+	}
+}

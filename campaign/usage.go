@@ -20,6 +20,30 @@ type nodeMeter struct {
 	traffic map[instanceKey]reading // the last one of each process
 }
 
+// complete puts what was known before in the place of what could not be read, as of
+// a machine that is out of file descriptors, and is 0. A counter that seemed to have
+// begun anew would count in the next second what it has had since the machine was
+// started; one of a whole machine does not begin anew while its agent lives.
+func (m *nodeMeter) complete(h *protocol.HostSample) {
+	if m.last == nil {
+		return
+	}
+	before := m.last.Host
+	if h.CPUs == 0 {
+		*h = before
+		return
+	}
+	for _, n := range []struct {
+		now *int64
+		was int64
+	}{
+		{&h.SoftnetDrops, before.SoftnetDrops}, {&h.SoftnetSqueezed, before.SoftnetSqueezed}, {&h.ListenOverflows, before.ListenOverflows},
+		{&h.ListenDrops, before.ListenDrops}, {&h.TCPRetransmits, before.TCPRetransmits},
+	} {
+		*n.now = max(*n.now, n.was)
+	}
+}
+
 // add takes the next sample; the first one, and one that is not newer than the
 // last, yield nothing.
 func (m *nodeMeter) add(s protocol.Sample) (event.NodeSample, bool) {
@@ -162,7 +186,7 @@ func (m *useMeter) add(n event.NodeSample, raw protocol.Sample) {
 			u.pid, u.earlier = c.PID, u.dropped
 		}
 		u.cpu.add(raw.At, c.CPUNS, c.PID)
-		if inside {
+		if inside && c.Memory > 0 { // nothing that runs needs none: it was not read
 			u.memory = append(u.memory, float64(c.Memory)/mib)
 		}
 		if c.Counters != nil {
