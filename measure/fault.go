@@ -1,6 +1,9 @@
 package measure
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Fault is what a fault did to a cell, and what it cost. Times are seconds since
 // the start of load.
@@ -99,7 +102,7 @@ func (a *assessment) assess(i int) map[int]bool {
 	during := func(t int) bool { return t >= from && t < max(healed, from+1) && t < a.end }
 	after := func(t int) bool { return t >= max(healed, from+1) && t < until }
 	f.DroppedDuring, f.P99During = a.dropped(during), a.p99(during)
-	f.P99Before = a.p99(func(t int) bool { return len(base) > 0 && t >= base[0] && t < from })
+	f.P99Before = a.p99(func(t int) bool { return slices.Contains(base, t) })
 	if f.Healed != nil {
 		f.DroppedAfter, f.P99After = a.dropped(after), a.p99(after)
 	}

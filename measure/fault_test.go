@@ -157,3 +157,24 @@ func TestLongestRecovery(t *testing.T) {
 		t.Errorf("one was not recovered from: %v, %d", text(r), measure.Unrecovered(faults))
 	}
 }
+
+// The latency before a fault is what it is held against. If that of another fault's
+// seconds were in it, the second of two faults would seem to cost nothing.
+func TestLatencyBeforeAFaultIsOfQuietSeconds(t *testing.T) {
+	seconds := arrivals(100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100)
+	for i := range seconds {
+		seconds[i].Latency = new(measure.Histogram)
+		ms := int64(1)
+		if i == 3 || i == 4 || i == 9 {
+			ms = 500
+		}
+		seconds[i].Latency.RecordN(ms*1e6, 100)
+	}
+	faults := []measure.Fault{{Started: 3, Healed: at(4)}, {Started: 9, Healed: at(10)}}
+	measure.AssessFaults(faults, seconds, len(seconds))
+	for i, f := range faults {
+		if f.P99Before == nil || *f.P99Before > 1.01 || f.P99During == nil || *f.P99During < 499 {
+			t.Errorf("fault %d: p99 %v ms before and %v during, want 1 and 500", i, text(f.P99Before), text(f.P99During))
+		}
+	}
+}
