@@ -305,7 +305,7 @@ func TestUseOfHalfAComponent(t *testing.T) {
 		{Component: "gateway", Instance: 3, CPUMean: ptr(1.0), CPUMax: ptr(1.0)},
 	}}}
 	u := usedBy{component: "gateway"}
-	mean, most, memory := u.of(cells, "mean"), u.of(cells, "max"), u.of(cells, "memory")
+	mean, most, memory := u.of(cells, "cpu_mcpu_mean"), u.of(cells, "cpu_mcpu_max"), u.of(cells, "memory_mib_max")
 	if mean != nil || memory != nil || most == nil || *most != 251 {
 		t.Errorf("mean %v, max %v, memory %v; want only the max, 251", mean, most, memory)
 	}

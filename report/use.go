@@ -1,6 +1,7 @@
 package report
 
 import (
+	"slices"
 	"strconv"
 
 	"bela/measure"
@@ -43,32 +44,16 @@ func (u usedBy) name() string {
 	return clean(u.component) + "/" + strconv.Itoa(u.instance)
 }
 
-// of is the median over cells of what was used; nil where it was not taken.
+// of is the median over cells of a column of components.csv; nil where it was not
+// taken.
 func (u usedBy) of(cells []measure.Cell, metric string) *float64 {
-	var samples []float64
-	for _, c := range cells {
-		var sum *float64
-		whole := true // where one instance has no number, their sum is not known
-		for _, k := range c.Components {
-			if k.Component != u.component || u.instance > 0 && k.Instance != u.instance {
-				continue
-			}
-			v := map[string]*float64{"mean": k.CPUMean, "max": k.CPUMax, "memory": k.MemoryMax}[metric]
-			if v == nil {
-				whole = false
-				break
-			}
-			total := *v
-			if sum != nil {
-				total += *sum
-			}
-			sum = &total
-		}
-		if sum != nil && whole {
-			samples = append(samples, *sum)
+	k := measure.Combination{Cells: slices.Clone(cells)}
+	if u.instance > 0 {
+		for i, c := range k.Cells {
+			k.Cells[i].Components = slices.DeleteFunc(slices.Clone(c.Components), func(k measure.Component) bool { return k.Instance != u.instance })
 		}
 	}
-	if m := measure.MedianOf(samples); m != nil {
+	if m := measure.MedianOf(k.Samples(named(measure.ComponentMetrics(u.component), metric))); m != nil {
 		return &m.Value
 	}
 	return nil
@@ -113,11 +98,11 @@ func componentTables(run *store.Reader, instances bool) (cpu, memory table) {
 	for _, u := range rows {
 		cpuRow, memoryRow := []field{{Text: u.name()}}, []field{{Text: u.name()}}
 		for _, c := range columns {
-			mean, most, text := u.of(c.cells, "mean"), u.of(c.cells, "max"), missing
+			mean, most, text := u.of(c.cells, "cpu_mcpu_mean"), u.of(c.cells, "cpu_mcpu_max"), missing
 			if mean != nil || most != nil {
 				text = number(mean) + "/" + number(most)
 			}
-			cpuRow, memoryRow = append(cpuRow, field{Text: text}), append(memoryRow, field{Text: number(u.of(c.cells, "memory"))})
+			cpuRow, memoryRow = append(cpuRow, field{Text: text}), append(memoryRow, field{Text: number(u.of(c.cells, "memory_mib_max"))})
 		}
 		cpu.Rows, memory.Rows = append(cpu.Rows, cpuRow), append(memory.Rows, memoryRow)
 	}
