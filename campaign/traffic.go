@@ -135,9 +135,9 @@ type counter struct {
 }
 
 // add takes a process's value at a time. One that is not newer than the last
-// is nothing new.
+// is nothing new, and one below zero no count.
 func (c *counter) add(at, value int64, pid int) {
-	if n := len(c.readings); n > 0 && c.readings[n-1].At >= at {
+	if n := len(c.readings); value < 0 || n > 0 && c.readings[n-1].At >= at {
 		return
 	}
 	if pid != c.pid || value < c.last {
