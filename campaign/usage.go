@@ -58,8 +58,8 @@ func (m *nodeMeter) add(s protocol.Sample) (event.NodeSample, bool) {
 		CPU:    mcpu(s.Host.CPUBusyNS-before.Host.CPUBusyNS, dt),
 		Steal:  mcpu(s.Host.StealNS-before.Host.StealNS, dt),
 		Memory: float64(s.Host.MemoryUsed) / mib, MemoryTotal: float64(s.Host.MemoryTotal) / mib,
-		NetIn:  float64(s.Host.NetIn-before.Host.NetIn) / dt,
-		NetOut: float64(s.Host.NetOut-before.Host.NetOut) / dt,
+		NetIn:  float64(max(s.Host.NetIn-before.Host.NetIn, 0)) / dt, // below zero where an interface is gone
+		NetOut: float64(max(s.Host.NetOut-before.Host.NetOut, 0)) / dt,
 		Load1:  s.Host.Load1, AgentCPU: mcpu(s.Agent.CPUNS-before.Agent.CPUNS, dt),
 		AgentMemory: float64(s.Agent.Memory) / mib,
 	}

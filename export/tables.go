@@ -1,9 +1,11 @@
 package export
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"iter"
+	"math"
 	"reflect"
 	"strings"
 
@@ -100,7 +102,7 @@ func percentiles(r *store.Reader) Table {
 				of   *measure.Histogram
 			}{{"latency", result.Latency}, {"service", result.Service}, {"lateness", result.Lateness}} {
 				for _, p := range shownPercentiles() {
-					ns, ok := h.of.Quantile(p / 100)
+					ns, ok := h.of.Quantile(math.Round(p*100) / 10_000) // 0.999 as it is written, and not 99.9/100
 					if !ok {
 						break
 					}
@@ -201,7 +203,7 @@ func samples(r *store.Reader) iter.Seq2[sample, error] {
 			case event.CellStarted:
 				cell = d.Cell
 			case event.NodeSample:
-				keys = append(keys[:0], e.Time)
+				keys = append(keys[:0], cmp.Or(d.At, e.Time)) // late ones have their own
 				if d.Position > 0 && d.Position == cell.Position {
 					keys = append(keys, int64(cell.Number), int64(cell.Repetition), int64(cell.Attempt))
 				} else {
