@@ -65,9 +65,10 @@ func NewEncoder(experiment, run string) *Encoder {
 // returns the extended buffer. An event without numbers appends nothing. The
 // per-second events allocate nothing beyond dst.
 //
-// A point's time is its event's, or the second's where the event was late, to the microsecond, with the last three digits
-// of the event's number as nanoseconds: two events of the same instant stay two
-// points, and encoding a run again gives the same points again.
+// A point's time is its event's, or the second's where the event was late, to the
+// microsecond, with the last three digits of the event's number as nanoseconds: two
+// events of the same instant stay two points, and encoding a run again gives the
+// same points again.
 func (e *Encoder) Append(dst []byte, ev event.Event) []byte {
 	l := line{buf: dst}
 	switch d := ev.Data.(type) {

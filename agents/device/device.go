@@ -280,8 +280,9 @@ func (d *device) clear() {
 	}
 }
 
-// abandon closes the books of all that is in flight, because the cell is over. What is just being handed over may still arrive, so it counts as
-// sent, with an unknown fate.
+// abandon closes the books of all that is in flight, because the cell is over.
+// What is just being handed over may still arrive, so it counts as sent, with an
+// unknown fate.
 func (d *device) abandon() {
 	d.mu.Lock()
 	d.over = true
