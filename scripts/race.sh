@@ -12,10 +12,10 @@ export GORACE=atexit_sleep_ms=50
 # random, so that allocations do not count.
 skip='^TestTruth|TestRabbitMQAgreesWithItsSockets|TestSourcesAgree|TestPublishedTopology$|TestKilledInstanceLosesNothing|TestLimitsThroughSystemd'
 skip+='|TestNoAllocationsInEveryCodec|TestMemoryDoesNotGrow|TestLargeRun|InBrowser$|TestServer$|TestServerWithAFullDisk|TestBookIsBounded|TestBurstIsNotDropped'
-skip+='|TestOpenTruncated|TestOpenAfterBadCopy|TestPushReplacesDamaged|TestRemoveKeepsAgent'
+skip+='|TestOpenTruncated|TestOpenAfterBadCopy|TestPushReplacesDamaged|TestRemoveKeepsAgent|TestCPUNeverDecreases|TestQoS1SurvivesRestartOfNATS|TestStay$'
 mapfile -t packages < <(scripts/race-packages.sh "$@")
 ((${#packages[@]} > 0)) || { echo "scripts/race.sh: none of $* is run under the race detector: see scripts/race-packages.sh" >&2; exit 1; }
 go test -race -count=1 -timeout 15m -p 2 -skip "$skip" "${packages[@]}"
 if [[ $* == ./... ]]; then
-	go test -race -count=1 -timeout 15m -run '^(TestRunEndToEnd|TestInterrupt|TestAgentDies|TestComponentFails|TestLinkDrops|TestSkipCell|TestFaultCut|TestSpareTakesOver|TestResume)$' ./campaign
+	go test -race -count=1 -timeout 15m -run '^(TestRunEndToEnd|TestInterrupt|TestAgentDies|TestComponentFails|TestLinkDrops|TestSkipCell|TestFaultCut|TestResume)$' ./campaign
 fi
