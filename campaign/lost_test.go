@@ -74,6 +74,22 @@ func code(t *testing.T, reasons []measure.Reason, code, node string) {
 	}
 }
 
+// spares gives the run machines of another lab, which ends with the test.
+func (r *rig) spares(t *testing.T, specs ...lab.Spec) *lab.Lab {
+	t.Helper()
+	l, err := lab.Start(t.Context(), specs, lab.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r.config.Spares = l.Targets()
+	return l
+}
+
 // A node that dies must cost one attempt: the cell runs again on a spare, without
 // a retry, and the rest of the campaign with it; the record says so, and the dead
 // node is cleaned when it is there again in the end.
@@ -81,16 +97,7 @@ func TestSpareTakesOver(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, dying(""), nil)
 	wires := r.wires(t, "worker-1")
-	second, err := lab.Start(t.Context(), []lab.Spec{{Name: "worker-spare-1", Group: "worker", Role: "worker"}}, lab.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := second.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	r.config.Spares = second.Targets()
+	second := r.spares(t, lab.Spec{Name: "worker-spare-1", Group: "worker", Role: "worker"})
 	var killed time.Time
 	r.atMeasure(1, func() {
 		killed = time.Now()
@@ -153,19 +160,9 @@ func TestNextSpareTakesOver(t *testing.T) {
 	r := newRig(t, dying(""), nil)
 	r.config.Programs = programs(hostile) // honest where nothing else is asked for
 	wires := r.wires(t, "worker-1")
-	second, err := lab.Start(t.Context(), []lab.Spec{
-		{Name: "worker-spare-1", Group: "worker", Role: "worker", Env: []string{hostiletest.Environment + "=" + string(hostiletest.ClockAtOnce)}},
-		{Name: "worker-spare-2", Group: "worker", Role: "worker"},
-	}, lab.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := second.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	r.config.Spares = second.Targets()
+	second := r.spares(t,
+		lab.Spec{Name: "worker-spare-1", Group: "worker", Role: "worker", Env: []string{hostiletest.Environment + "=" + string(hostiletest.ClockAtOnce)}},
+		lab.Spec{Name: "worker-spare-2", Group: "worker", Role: "worker"})
 	r.atMeasure(1, func() { go r.kill(t, "worker-1", wires["worker-1"]) })
 	summary, run, err := r.carryOut(t, t.Context())
 	if err != nil {

@@ -172,17 +172,7 @@ func TestPlatformFollowsItsComponents(t *testing.T) {
 			wires := r.wires(t, "edge-1")
 			on := r // the lab that host is in
 			if c.host != c.to {
-				second, err := lab.Start(t.Context(), []lab.Spec{{Name: c.host, Group: "edge", Role: "worker"}}, lab.Options{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() {
-					if err := second.Close(); err != nil {
-						t.Error(err)
-					}
-				})
-				r.config.Spares = second.Targets()
-				on = &rig{lab: second}
+				on = &rig{lab: r.spares(t, lab.Spec{Name: c.host, Group: "edge", Role: "worker"})}
 			}
 			var before, after map[string][]string
 			measured := 0

@@ -173,27 +173,21 @@ func (r *Report) judge(c *Config, visits []*visit) {
 func (r *Report) spare(plan *experiment.Plan, v *visit, crowded map[string]bool) {
 	known := factsOf([]*visit{v})
 	seen := make(map[string]bool)
-	for _, g := range plan.Groups {
-		for i := range g.Count {
-			name := g.NodeName(i)
-			if g.Name != v.target.Group {
-				break
+	for _, name := range groupOf(plan, v.target) {
+		for _, f := range plan.Check(func(asked string) (experiment.Facts, bool) {
+			if asked != name {
+				return experiment.Facts{}, false
 			}
-			for _, f := range plan.Check(func(asked string) (experiment.Facts, bool) {
-				if asked != name {
-					return experiment.Facts{}, false
-				}
-				return known(v.target.Name)
-			}) {
-				found := short(f)
-				if seen[found.Check] {
-					continue
-				}
-				seen[found.Check] = true
-				found.Node, found.Severity, found.Why = v.target.Name, Warning, spareWhy
-				crowded[found.Node] = crowded[found.Node] || found.Check == "memory"
-				r.Findings = append(r.Findings, found)
+			return known(v.target.Name)
+		}) {
+			found := short(f)
+			if seen[found.Check] {
+				continue
 			}
+			seen[found.Check] = true
+			found.Node, found.Severity, found.Why = v.target.Name, Warning, spareWhy
+			crowded[found.Node] = crowded[found.Node] || found.Check == "memory"
+			r.Findings = append(r.Findings, found)
 		}
 	}
 }

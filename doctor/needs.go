@@ -112,13 +112,8 @@ func takeOver(all map[string]*need, plan *experiment.Plan, g experiment.NodeGrou
 func standIns(all map[string]*need, list []way, plan *experiment.Plan, spares []nodes.Target) []way {
 	more := make(map[way]bool)
 	for _, s := range spares {
-		i := slices.IndexFunc(plan.Groups, func(g experiment.NodeGroup) bool { return g.Name == s.Group })
-		if i < 0 {
-			continue
-		}
-		n, g := &need{processes: 1}, plan.Groups[i]
-		for k := range g.Count {
-			name := g.NodeName(k)
+		n := &need{processes: 1}
+		for _, name := range groupOf(plan, s) {
 			n.atLeast(all[name])
 			for _, w := range list {
 				if w.from != name && w.to != name {
@@ -136,6 +131,17 @@ func standIns(all map[string]*need, list []way, plan *experiment.Plan, spares []
 		all[s.Name] = n
 	}
 	return sorted(more, list...)
+}
+
+// groupOf names the nodes that a spare may stand in for.
+func groupOf(plan *experiment.Plan, spare nodes.Target) []string {
+	var names []string
+	for _, g := range plan.Groups {
+		for i := 0; g.Name == spare.Group && i < g.Count; i++ {
+			names = append(names, g.NodeName(i))
+		}
+	}
+	return names
 }
 
 // sorted lists ways in an order that is always the same.

@@ -370,15 +370,15 @@ func (x expectation) explain(s *scope) string {
 	return strings.Join(parts, ", ")
 }
 
-// measuredText has six digits of a measured number: as many as it may differ from a
-// limit by and still matter, and not the 17 of its binary form.
+// measuredText has six digits of a measured number that is not whole, and not the 17
+// of its binary form.
 func measuredText(v cty.Value) string {
 	if v.Type() != cty.Number || !v.IsKnown() || v.IsNull() {
 		return toText(v)
 	}
 	f, _ := v.AsBigFloat().Float64()
-	if rounded, err := strconv.ParseFloat(strconv.FormatFloat(f, 'g', 6, 64), 64); err == nil && f != math.Trunc(f) {
-		f = rounded
+	if f != math.Trunc(f) {
+		f, _ = strconv.ParseFloat(strconv.FormatFloat(f, 'g', 6, 64), 64)
 	}
 	return strconv.FormatFloat(f, 'f', -1, 64)
 }

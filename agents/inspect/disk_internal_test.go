@@ -14,11 +14,11 @@ func TestDiskInMemory(t *testing.T) {
 	const shm = "/dev/shm"
 	var st unix.Statfs_t
 	if err := unix.Statfs(shm, &st); err != nil || uint32(st.Type) != unix.TMPFS_MAGIC {
-		t.Skipf("%s is no tmpfs here: %v", shm, err)
+		t.Skipf("left out: %s is no tmpfs here: %v", shm, err)
 	}
 	dir, err := os.MkdirTemp(shm, "bela-test-")
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	if d := disk(dir + "/not/there"); !d.InMemory || d.Path != dir {
